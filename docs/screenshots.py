@@ -1,0 +1,85 @@
+"""Takes the pictures of README and guide in the running app: ``python -m docs.screenshots``.
+
+Needs a screen, real or virtual; `make docs` sees to that.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.sample_data.fields import load_field
+from napari_nucleus.widgets.dock import NucleusDock
+
+FOLDER = Path(__file__).parent / "images"
+
+
+def wait(until: Callable[[], bool], seconds: float = 120) -> None:
+    """Run Qt's events until something is so, and a moment longer for the screen to follow."""
+    end = time.monotonic() + seconds
+    while not until():
+        QApplication.processEvents()
+        if time.monotonic() > end:
+            raise TimeoutError("the app did not answer")
+    settle = time.monotonic() + 0.7
+    while time.monotonic() < settle:
+        QApplication.processEvents()
+
+
+def missed_nucleus(dock: NucleusDock) -> np.ndarray:
+    """Return a point in a nucleus of the truth that the automatic result does not have."""
+    annotation = dock.workspace.annotation
+    assert annotation is not None
+    found = annotation.document.labels()
+    nuclei, _ = Nuclei.from_labels(load_field("crypts").labels)
+    for point in nuclei.centroids_yx:
+        y, x = np.floor(point).astype(int)
+        inner = (np.array([y, x]) > 100).all() and (np.array([y, x]) < 660).all()
+        if inner and not found[y - 6 : y + 7, x - 6 : x + 7].any():
+            return point
+    y, x = np.floor(nuclei.centroids_yx[len(nuclei) // 2]).astype(int)
+    return np.array([y + 0.5, x + 0.5])
+
+
+def main() -> None:
+    """Open the sample, segment it, correct a nucleus; take a picture of each."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
+    FOLDER.mkdir(exist_ok=True)
+    viewer = napari.Viewer()
+    viewer.window.resize(1400, 900)
+    dock = NucleusDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
+    wait(lambda: dock.workspace.model.host.state == "ready")
+
+    def take(name: str) -> None:
+        viewer.screenshot(str(FOLDER / f"{name}.png"), canvas_only=False, flash=False)
+
+    dock.segment_tab.sample.click()
+    run = dock.workspace.segmentation
+    assert run is not None
+    wait(lambda: not run.running)
+    take("segmented")
+
+    annotation = dock.workspace.annotation
+    assert annotation is not None
+    point = missed_nucleus(dock)
+    viewer.camera.center = (0, *(point * 0.25))
+    viewer.camera.zoom *= 3
+    wait(lambda: True)
+    take("before_click")
+    dock.workspace.clicked(point, False)
+    wait(lambda: not annotation.tool.pending)
+    take("after_click")
+    dock.close()
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

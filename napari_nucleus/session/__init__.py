@@ -1,0 +1,1 @@
+"""The annotated document: store, edits, undo and the click tool; free of Qt, napari and torch."""

@@ -1,0 +1,128 @@
+"""What a user does to the nuclei, each one undo step with a name.
+
+Each verb makes a plan (`outlines`) and commits it. Where outlines come from and what the pointer
+does is not known here (`tool`), nor how steps are kept (`history`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from napari_nucleus.session.document import Document
+from napari_nucleus.session.edits import Edit, NucleusChange
+from napari_nucleus.session.imports import batches_of, import_labels, import_nuclei
+from napari_nucleus.session.outlines import (
+    ActionResult,
+    Outline,
+    Plan,
+    check_class,
+    known_rows,
+    plan_add,
+    plan_refine,
+    plan_remove,
+    plan_take_away,
+)
+from napari_nucleus.session.table import NucleusRow, NucleusState
+
+__all__ = [
+    "ActionResult",
+    "Outline",
+    "accept",
+    "add",
+    "batches_of",
+    "classify",
+    "commit",
+    "import_labels",
+    "import_nuclei",
+    "refine",
+    "remove",
+    "take_away",
+]
+
+
+def commit(document: Document, plan: Plan) -> ActionResult:
+    """Make a plan true as one undo step; an empty plan makes no step."""
+    return plan.result(document.commit(plan.name, [plan.edit] if plan.edit else []))
+
+
+def add(document: Document, outline: Outline, class_id: int = 0) -> ActionResult:
+    """Add a nucleus; see `outlines.plan_add` for what is refused."""
+    return commit(document, plan_add(document, outline, class_id))
+
+
+def refine(
+    document: Document, nucleus_id: int, outline: Outline, name: str = "Refine nucleus"
+) -> ActionResult:
+    """Give a nucleus another outline; see `outlines.plan_refine` for what is refused."""
+    return commit(document, plan_refine(document, nucleus_id, outline, name))
+
+
+def take_away(document: Document, nucleus_id: int, outline: Outline) -> ActionResult:
+    """Take away what lies outside ``outline``; see `outlines.plan_take_away`."""
+    return commit(document, plan_take_away(document, nucleus_id, outline))
+
+
+def remove(document: Document, ids: Iterable[int]) -> ActionResult:
+    """Remove nuclei.
+
+    Raises
+    ------
+    EditRefusedError
+        If one of them is not in the document; none is removed then.
+    """
+    return commit(document, plan_remove(document, known_rows(document, ids)))
+
+
+def classify(document: Document, ids: Iterable[int], class_id: int) -> ActionResult:
+    """Give nuclei a class, 0 for unclassified; they count as touched from then on.
+
+    Raises
+    ------
+    EditRefusedError
+        If a nucleus is not in the document or the class not in its scheme; none changes then.
+    """
+    check_class(document, class_id)
+    rows = known_rows(document, ids)
+    pairs = [
+        (row, replace(row, class_id=class_id, class_prob=(), state=NucleusState.USER))
+        for row in rows
+        if row.class_id != class_id or not row.touched
+    ]
+    name = document.scheme.name_of(class_id)
+    return _change_rows(
+        document, f"Classify {_counted(len(pairs))} as {name}", pairs, f"Already {name}."
+    )
+
+
+def accept(document: Document, ids: Iterable[int]) -> ActionResult:
+    """Note that the user found nuclei right as they are; a new run leaves them alone.
+
+    Raises
+    ------
+    EditRefusedError
+        If one of them is not in the document; none changes then.
+    """
+    pairs = [
+        (row, replace(row, state=NucleusState.ACCEPTED))
+        for row in known_rows(document, ids)
+        if not row.touched
+    ]
+    return _change_rows(document, f"Accept {_counted(len(pairs))}", pairs, "Already accepted.")
+
+
+def _change_rows(
+    document: Document, name: str, pairs: Sequence[tuple[NucleusRow, NucleusRow]], nothing: str
+) -> ActionResult:
+    """Commit new rows for old ones, which keep their pixels and click memories."""
+    changes = []
+    for old, new in pairs:
+        memory = document.memory(old.id)
+        changes.append(NucleusChange(old, new, memory, memory))
+    ids = tuple(row.id for row, _ in pairs)
+    message = "" if changes else nothing
+    return commit(document, Plan(name, Edit((), tuple(changes)), ids, message=message))
+
+
+def _counted(n: int) -> str:
+    return "nucleus" if n == 1 else f"{n:,} nuclei"

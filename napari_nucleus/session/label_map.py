@@ -1,0 +1,103 @@
+"""The nuclei of a label map of any size, by one pass over its runs.
+
+Cost follows the pixels once and then the nuclei; `numpy.unique` over the map, as for tiles, sorts
+every pixel and takes minutes at 20,000 x 20,000. Knows arrays only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_nucleus.core.classes import ClassScheme
+from napari_nucleus.core.nuclei import Nuclei, check_labels
+
+__all__ = ["nuclei_of_label_map"]
+
+STRIP_ROWS = 512
+
+
+def nuclei_of_label_map(
+    labels: NDArray,
+    class_of_id: Mapping[int, int] | None = None,
+    scheme: ClassScheme | None = None,
+    source: str = "import",
+    name: str = "labels",
+) -> tuple[Nuclei, NDArray[np.int64]]:
+    """Return the nuclei of a label map, and the label of each, ascending.
+
+    Parameters
+    ----------
+    labels
+        ``(H, W)`` of a type that `check_labels` takes; 0 is background, ids need not follow one
+        another, a nucleus may have several parts.
+    class_of_id
+        Class id of each label; those it does not name are unclassified. Needs ``scheme``.
+    scheme
+        Classes, in the order of the columns of ``class_prob``.
+    source, name
+        What made the nuclei, and what to call the map in an error.
+
+    Raises
+    ------
+    LabelsError
+        If the array is no label map.
+    """
+    labels = check_labels(labels, name)
+    rows, starts, stops, ids = _runs(labels)
+    order = np.argsort(ids, kind="stable")
+    ids, rows, starts, stops = ids[order], rows[order], starts[order], stops[order]
+    first = np.flatnonzero(np.diff(ids, prepend=0))
+    ids = ids[first]
+    if not len(ids):
+        return Nuclei.empty(len(scheme or ()), source), ids.astype(np.int64)
+    boxes = np.stack(
+        [
+            np.minimum.reduceat(rows, first),
+            np.minimum.reduceat(starts, first),
+            np.maximum.reduceat(rows, first) + 1,
+            np.maximum.reduceat(stops, first),
+        ],
+        axis=1,
+    ).astype(np.int32)
+    masks = tuple(
+        labels[y0:y1, x0:x1] == i
+        for i, (y0, x0, y1, x1) in zip(ids.tolist(), boxes.tolist(), strict=True)
+    )
+    prob = _one_hot(ids, class_of_id or {}, scheme)
+    return Nuclei(boxes, masks, np.ones(len(ids), np.float32), prob, (), source), ids
+
+
+def _runs(
+    labels: NDArray[np.integer],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return row, first column, column after the last and label of each run of one label."""
+    height, width = labels.shape
+    found: list[tuple[NDArray[np.int64], ...]] = []
+    for top in range(0, max(height, 1), STRIP_ROWS):
+        strip = np.ascontiguousarray(labels[top : top + STRIP_ROWS])
+        edge = np.ones(strip.shape, np.bool_)
+        np.not_equal(strip[:, 1:], strip[:, :-1], out=edge[:, 1:])
+        starts = np.flatnonzero(edge)
+        lengths = np.diff(starts, append=strip.size)
+        ids = strip.reshape(-1)[starts]
+        used = ids != 0
+        rows, cols = np.divmod(starts[used], width)
+        found.append((rows + top, cols, cols + lengths[used], ids[used].astype(np.int64)))
+    rows, starts, stops, ids = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, starts, stops, ids
+
+
+def _one_hot(
+    ids: NDArray[np.int64], class_of_id: Mapping[int, int], scheme: ClassScheme | None
+) -> NDArray[np.float32]:
+    prob = np.zeros((len(ids), len(scheme or ())), np.float32)
+    if scheme is not None:
+        column = {class_id: i for i, class_id in enumerate(scheme.ids)}
+        for i, label in enumerate(ids.tolist()):
+            at = column.get(class_of_id.get(label, 0))
+            if at is not None:
+                prob[i, at] = 1.0
+    return prob

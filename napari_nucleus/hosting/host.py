@@ -1,0 +1,418 @@
+"""What an application asks of a model on a device of this machine, without ever waiting for it.
+
+A `Host` owns one worker process and speaks in images and level-0 coordinates; it cuts tiles, moves
+coordinates, reads pixels on helper threads and remembers which tiles the worker has encoded. It
+imports no torch and knows no Qt: futures are resolved and callbacks called on the host's own
+threads, and a graphical application passes them on to its main thread.
+
+The life of a click: `Host.refine` returns at once. If the worker has the tile's embedding the
+request is queued directly; else a helper thread says so (``on_encoding``), reads the tile and then
+queues it. Either way it overtakes everything but older clicks, and a newer click on the same thing
+takes its place. If the worker turns out not to have the tile (it was restarted, or the embedding
+had to go) it says so and the request is sent again with pixels.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future, wait
+
+from psygnal import SignalInstance
+
+from napari_nucleus.core.geometry import Box, box_intersection
+from napari_nucleus.core.image import ImageSource, Tile
+from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.progress import ProgressCallback, ignore_progress
+from napari_nucleus.core.prompts import MaskPrediction, Prompts
+from napari_nucleus.core.tiling import TileSpec
+from napari_nucleus.errors import CancelledError
+from napari_nucleus.hosting.dispatcher import Dispatcher, State
+from napari_nucleus.hosting.job import Job
+from napari_nucleus.hosting.messages import (
+    Calibrate,
+    Calibrated,
+    Describe,
+    Description,
+    Embed,
+    Embedded,
+    ModelSpec,
+    Refine,
+    Refined,
+    Segmented,
+    SegmentTile,
+)
+from napari_nucleus.hosting.mirror import EncodingCallback, Mirror, TileOnDemand
+from napari_nucleus.hosting.planning import plan_tiles, read_samples
+from napari_nucleus.hosting.queue import Item, Priority
+from napari_nucleus.hosting.tiles import TileCallback, run_tiles
+from napari_nucleus.hosting.worker import WorkerOptions, usable_threads
+from napari_nucleus.models.api import Calibration, ModelInfo
+
+__all__ = ["Host"]
+
+CACHE_BYTES = 512 * 1024**2
+
+CLOSE_PATIENCE_S = 1.0
+"""Seconds that `Host.close` waits for jobs that are in a callback or reading pixels."""
+
+
+def _ignore_tile(_: TileSpec, __: Nuclei) -> None:
+    """Take the nuclei of a tile and do nothing."""
+
+
+class Host:
+    """A model in a process of its own; every method but `close` returns at once, on any thread.
+
+    Parameters
+    ----------
+    spec
+        The model to load.
+    threads
+        Threads of computation; by default `usable_threads`.
+    cache_bytes
+        Bytes of embeddings that the worker keeps.
+
+    Notes
+    -----
+    Errors arrive through futures: `WeightsError` and the like when the model cannot be loaded,
+    `HostError` when its process dies twice on a request, `ImageError` when pixels cannot be read,
+    `CancelledError` when the host was closed.
+    Sources are read on helper threads.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, *, threads: int | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self.spec = spec
+        self._mirror = Mirror(spec.key)
+        self._dispatcher = Dispatcher(
+            spec, WorkerOptions(threads or usable_threads(), cache_bytes), self._mirror.clear
+        )
+        self._lock = threading.Lock()
+        self._newest: dict[Hashable, Item] = {}
+        self._jobs: set[Job] = set()
+        self._prefetch: Job | None = None
+
+    def __enter__(self) -> Host:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the worker process; requests may be made before and are kept."""
+        atexit.register(self.close)
+        self._dispatcher.start()
+
+    def close(self) -> None:
+        """End the worker process, also in the middle of a tile; what waits is cancelled."""
+        with self._lock:
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.cancel()
+        self._dispatcher.close()
+        wait([job.future for job in jobs], timeout=CLOSE_PATIENCE_S)
+        atexit.unregister(self.close)
+
+    @property
+    def state(self) -> State:
+        """What the worker is doing; ``"new"`` before `start`."""
+        return self._dispatcher.state
+
+    @property
+    def state_changed(self) -> SignalInstance:
+        """Signal that carries the new state, emitted on the host's thread."""
+        return self._dispatcher.state_changed
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker, or None while there is none."""
+        return self._dispatcher.pid
+
+    @property
+    def loaded(self) -> Future[Description]:
+        """What was loaded and where it runs, once it is."""
+        return self._dispatcher.loaded
+
+    @property
+    def info(self) -> ModelInfo | None:
+        """The loaded model, or None as long as there is none."""
+        description = self._description()
+        return description.info if description else None
+
+    @property
+    def device(self) -> str | None:
+        """Where the model runs, such as ``"cpu"`` or ``"cuda:0"``, or None until it is loaded."""
+        description = self._description()
+        return description.device if description else None
+
+    def describe(self) -> Future[Description]:
+        """Ask the worker what is loaded and how full its cache is."""
+        item = Item("a question", Priority.CLICK, Describe, lambda reply: reply)
+        self._dispatcher.submit(item)
+        return item.future
+
+    def calibrate(self, source: ImageSource, mpp: float | None = None) -> Future[Calibration]:
+        """Estimate what the model needs to know of a whole image, from samples of its tissue.
+
+        Parameters
+        ----------
+        source
+            The image.
+        mpp
+            µm per level-0 pixel; by default what the image states, and if it states none the
+            model estimates it.
+        """
+        mpp = source.mpp if mpp is None else mpp
+        samples: list[Tile] = []
+
+        def read() -> None:
+            info = self._info_when_loaded().result()
+            samples.extend(read_samples(source, info, mpp))
+
+        def result(reply: Calibrated) -> Calibration:
+            return reply.calibration
+
+        item = Item(
+            "the calibration", Priority.CLICK, lambda: Calibrate(tuple(samples), mpp), result
+        )
+        self._submit_after(read, item)
+        return item.future
+
+    def refine(
+        self,
+        source: ImageSource,
+        tile_box: Box,
+        calibration: Calibration,
+        prompts: Sequence[Prompts],
+        key: Hashable = None,
+        on_encoding: EncodingCallback | None = None,
+    ) -> Future[list[MaskPrediction]]:
+        """Segment one nucleus for each of ``prompts``.
+
+        Parameters
+        ----------
+        source
+            The image.
+        tile_box
+            Level-0 box to embed, from `click_tile`.
+        calibration
+            What `calibrate` gave for this image.
+        prompts
+            Prompts of nuclei within the tile, in level-0 pixels.
+        key
+            What the click is about. A request that has not begun is cancelled by the next one with
+            the same key; None is never cancelled this way.
+        on_encoding
+            Called with the tile's box, on a helper thread, if the tile must be encoded first.
+
+        Returns
+        -------
+        Future
+            One prediction for each of ``prompts``, in level-0 pixels.
+        """
+        tile = TileOnDemand(self._mirror, source, tile_box, calibration)
+        y0, x0 = tile.box[:2]
+        local = tuple(p.shifted(-y0, -x0) for p in prompts)
+
+        def request() -> Refine:
+            return Refine(tile.key, local, tile.pixels_to_send())
+
+        def result(reply: Refined) -> list[MaskPrediction]:
+            tile.encoded(reply.evicted)
+            return [p.shifted(y0, x0) for p in reply.predictions]
+
+        item = Item("the click", Priority.CLICK, request, result)
+        if key is not None:
+            self._supersede(key, item)
+        self._submit_tile(item, tile, on_encoding)
+        return item.future
+
+    def segment(
+        self,
+        source: ImageSource,
+        calibration: Calibration,
+        region: Box | None = None,
+        start_yx: tuple[float, float] | None = None,
+        on_tile: TileCallback = _ignore_tile,
+        on_progress: ProgressCallback = ignore_progress,
+        visible: Box | None = None,
+    ) -> Job:
+        """Find every nucleus of an image or of a region, streaming from a point outwards.
+
+        Parameters
+        ----------
+        source
+            The image.
+        calibration
+            What `calibrate` gave for this image.
+        region
+            Level-0 box; by default all of the image.
+        start_yx
+            Where to begin, on level 0; by default the middle of the region.
+        on_tile
+            Takes a tile and the nuclei that became final with it, in level-0 pixels; called on the
+            job's thread.
+        on_progress
+            Takes a report before the first tile and after each; called on the job's thread.
+        visible
+            What is on screen, on level 0: its tiles go before those of other jobs.
+        """
+
+        def submit(spec: TileSpec, tile: Tile) -> Future[Nuclei]:
+            def result(reply: Segmented) -> Nuclei:
+                return reply.nuclei
+
+            seen = visible is not None and box_intersection(spec.core, visible) is not None
+            item = Item(
+                f"the tile at y {spec.core[0]}, x {spec.core[1]}",
+                Priority.VISIBLE if seen else Priority.REST,
+                lambda: SegmentTile(tile, calibration),
+                result,
+            )
+            self._dispatcher.submit(item)
+            return job.follow(item.future)
+
+        def work() -> int:
+            info = job.follow(self._info_when_loaded()).result()
+            specs = plan_tiles(source.shape, info, calibration, region, start_yx)
+            return run_tiles(
+                specs, source, calibration, submit, on_tile, on_progress, job.cancelled
+            )
+
+        job = Job()
+        self._run_job(job, work)
+        return job
+
+    def prefetch(self, source: ImageSource, boxes: Sequence[Box], calibration: Calibration) -> Job:
+        """Encode tiles while nothing else is to be done, in the order given.
+
+        What was to be prefetched before and has not begun is forgotten, so that the newest view
+        counts. The job's result is the number of tiles that were encoded.
+        """
+
+        def encode(box: Box) -> bool:
+            tile = TileOnDemand(self._mirror, source, box, calibration)
+            if tile.key in self._mirror:
+                return False
+
+            def result(reply: Embedded) -> bool:
+                tile.encoded(reply.evicted)
+                return True
+
+            item = Item(
+                "a tile in advance",
+                Priority.IDLE,
+                lambda: Embed(tile.key, tile.pixels_to_send()),
+                result,
+            )
+            self._submit_tile(item, tile)
+            return job.follow(item.future).result()
+
+        def work() -> int:
+            count = 0
+            for box in boxes:
+                job.cancelled.check()
+                count += encode(box)
+            return count
+
+        job = Job()
+        with self._lock:
+            older, self._prefetch = self._prefetch, job
+        if older is not None:
+            older.cancel()
+        self._run_job(job, work)
+        return job
+
+    def _description(self) -> Description | None:
+        loaded = self.loaded
+        done = loaded.done() and not loaded.cancelled() and loaded.exception() is None
+        return loaded.result() if done else None
+
+    def _info_when_loaded(self) -> Future[ModelInfo]:
+        """Return a future of its own, so that one waiter can be cancelled without the others."""
+        waiter: Future[ModelInfo] = Future()
+
+        def pass_on(loaded: Future[Description]) -> None:
+            if loaded.cancelled():
+                waiter.cancel()
+            if waiter.set_running_or_notify_cancel():
+                error = loaded.exception()
+                if error is None:
+                    waiter.set_result(loaded.result().info)
+                else:
+                    waiter.set_exception(error)
+
+        self.loaded.add_done_callback(pass_on)
+        return waiter
+
+    def _supersede(self, key: Hashable, item: Item) -> None:
+        """Cancel the request with this key that has not begun; ``item`` takes its place."""
+
+        def forget(_: Future[object]) -> None:
+            with self._lock:
+                if self._newest.get(key) is item:
+                    del self._newest[key]
+
+        with self._lock:
+            older = self._newest.get(key)
+            self._newest[key] = item
+        item.future.add_done_callback(forget)
+        if older is not None:
+            older.future.cancel()
+
+    def _submit_tile(
+        self, item: Item, tile: TileOnDemand, on_encoding: EncodingCallback | None = None
+    ) -> None:
+        """Submit a request on a tile, with pixels if they are needed now or turn out to be."""
+
+        def prepare() -> None:
+            if not item.future.cancelled():
+                tile.prepare(on_encoding)
+
+        def on_missing(item: Item) -> None:
+            tile.missing()
+            self._submit_after(prepare, item)
+
+        item.on_missing = on_missing
+        if tile.is_ready:
+            self._dispatcher.submit(item)
+        else:
+            self._submit_after(prepare, item)
+
+    def _submit_after(self, work: Callable[[], None], item: Item) -> None:
+        """Submit ``item`` once ``work`` was done on a helper thread; it fails if that fails."""
+
+        def run() -> None:
+            try:
+                work()
+            except FutureCancelledError:
+                item.withdraw(CancelledError("The model was closed before it was loaded."))
+            except Exception as error:
+                item.fail(error)
+            else:
+                self._dispatcher.submit(item)
+
+        threading.Thread(target=run, name="nucleus pixels", daemon=True).start()
+
+    def _run_job(self, job: Job, work: Callable[[], int]) -> None:
+        """Do ``work`` on a thread of its own and set the job's future."""
+
+        def run() -> None:
+            try:
+                job.future.set_result(work())
+            except FutureCancelledError:
+                job.future.set_exception(CancelledError("Cancelled; what was finished is kept."))
+            except Exception as error:
+                job.future.set_exception(error)
+            finally:
+                with self._lock:
+                    self._jobs.discard(job)
+
+        with self._lock:
+            self._jobs.add(job)
+        threading.Thread(target=run, name="nucleus job", daemon=True).start()

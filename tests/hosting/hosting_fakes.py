@@ -1,0 +1,166 @@
+"""Models of numpy alone that behave, and misbehave, on demand; imported by worker processes.
+
+Orders that must survive the death of a worker are files in a folder the test names.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from napari_nucleus.core.image import Tile
+from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
+from napari_nucleus.errors import ModelError, WeightsError
+from napari_nucleus.models.api import Calibration, Embedding, ModelInfo
+
+INFO = ModelInfo(
+    name="fake",
+    title="A threshold",
+    capabilities=("automatic", "promptable"),
+    classes=None,
+    working_mpp=0.5,
+    tile=64,
+    halo=16,
+    click_tile=64,
+    licence="none",
+    source="bundled",
+)
+DARK = 128
+DEADLY = (255, 0, 0)
+"""A tile whose first pixel has this colour kills the worker."""
+
+
+@dataclass
+class Threshold:
+    """Every dark connected component is a nucleus; a click selects the one it hits."""
+
+    folder: Path | None = None
+    info: ModelInfo = field(default=INFO)
+    device: str = "cpu"
+
+    def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
+        mean = np.mean([s.rgb.mean(axis=(0, 1)) for s in samples], axis=0)
+        return Calibration(
+            1.0, 0.5 if mpp is None else mpp, mpp is None, lab_mean=tuple(map(float, mean))
+        )
+
+    def segment(self, tile: Tile, calibration: Calibration | None = None) -> Nuclei:
+        self.log("segment", tile)
+        self.obey("segment")
+        die_of(tile)
+        labels, _ = ndimage.label(tile.rgb.max(axis=-1) < DARK)
+        return Nuclei.from_labels(labels, source="fake")[0]
+
+    def embed(self, tile: Tile, calibration: Calibration | None = None) -> Embedding:
+        assert calibration is not None
+        self.log("embed", tile)
+        self.obey("embed")
+        die_of(tile)
+        labels, _ = ndimage.label(tile.rgb.max(axis=-1) < DARK)
+        arrays = {"labels": labels.astype(np.int32)}
+        return Embedding(arrays, tile.shape, tile.frame, calibration, "fake")
+
+    def refine(self, embedding: Embedding, prompts: Prompts) -> MaskPrediction:
+        return self.refine_many(embedding, [prompts])[0]
+
+    def refine_many(self, embedding: Embedding, prompts: Sequence[Prompts]) -> list[MaskPrediction]:
+        self.log("refine", Tile(np.zeros((1, 1, 3), np.uint8), embedding.frame))
+        self.obey("refine")
+        return [select(embedding.arrays["labels"], p) for p in prompts]
+
+    def log(self, what: str, tile: Tile) -> None:
+        if self.folder is not None:
+            y, x = tile.frame.origin_yx
+            with (self.folder / "log").open("a") as file:
+                file.write(f"{what} {y:g} {x:g}\n")
+
+    def obey(self, what: str) -> None:
+        """Do what a file named after the step says: die once or always, hang, raise."""
+        if self.folder is None:
+            return
+        order = self.folder / what
+        if not order.exists():
+            return
+        word = order.read_text()
+        if word == "wait":
+            (self.folder / "waiting").touch()
+            while order.exists():
+                time.sleep(0.005)
+        elif word == "die once":
+            order.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif word == "die":
+            os._exit(3)
+        elif word == "model error":
+            raise ModelError("fake: this tile is too wonderful.")
+        elif word == "fault":
+            raise ZeroDivisionError("a fault")
+        elif word == "out of memory":
+            raise MemoryError
+
+
+def die_of(tile: Tile) -> None:
+    if tuple(tile.rgb[0, 0]) == DEADLY:
+        os._exit(3)
+
+
+def select(labels: np.ndarray, prompts: Prompts) -> MaskPrediction:
+    y, x = np.floor(prompts.points_yx[-1]).astype(int)
+    mask = labels == labels[y, x] if labels[y, x] else np.zeros_like(labels, bool)
+    logits = MaskLogits(np.zeros((2, 2), np.float16), (y - 4.0, x - 4.0, y + 4.0, x + 4.0))
+    if not mask.any():
+        return MaskPrediction(np.zeros((0, 0), bool), (y, x, y, x), logits, 0.0)
+    found = Nuclei.from_masks([mask], [(0, 0)])
+    return MaskPrediction(found.masks[0], tuple(int(v) for v in found.boxes[0]), logits, 0.9)
+
+
+def threshold(folder: str | None = None, **info: object) -> Threshold:
+    return Threshold(Path(folder) if folder else None, replace(INFO, **info))
+
+
+class OnlyClicks:
+    """A model that does not find nuclei by itself."""
+
+    def __init__(self) -> None:
+        fake = Threshold()
+        self.info = INFO
+        self.calibrate, self.embed = fake.calibrate, fake.embed
+        self.refine, self.refine_many = fake.refine, fake.refine_many
+
+
+def only_clicks() -> OnlyClicks:
+    return OnlyClicks()
+
+
+def bad_weights() -> None:
+    raise WeightsError("fake.safetensors: 3 keys do not fit; nothing was loaded.")
+
+
+def broken_factory() -> None:
+    raise ImportError("no module named torch")
+
+
+def dies_while_loading() -> None:
+    os._exit(7)
+
+
+def dies_once_while_loading(folder: str) -> Threshold:
+    mark = Path(folder) / "died"
+    if not mark.exists():
+        mark.touch()
+        os._exit(7)
+    return threshold(folder)
+
+
+def loads_slowly(folder: str) -> Threshold:
+    fake = threshold(folder)
+    fake.obey("load")
+    return fake

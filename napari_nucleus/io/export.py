@@ -1,0 +1,107 @@
+"""All files of a result at once: label map, QuPath detections, table and overlay."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from napari_nucleus.core.image import ImageSource
+from napari_nucleus.errors import AnnotationError
+from napari_nucleus.io.geojson import NUCLEI_NAMESPACE, write_geojson
+from napari_nucleus.io.labels import write_labels
+from napari_nucleus.io.overlay import write_overlay
+from napari_nucleus.io.results import SegmentationResult
+from napari_nucleus.io.tables import write_table
+
+__all__ = ["FORMATS", "write_all"]
+
+FORMATS: Mapping[str, str] = {
+    "labels": "Label TIFF (instance ids)",
+    "geojson": "QuPath GeoJSON (detections)",
+    "csv": "CSV table",
+    "overlay": "Overlay PNG",
+}
+"""What can be written, with what to call it."""
+
+
+def write_all(
+    result: SegmentationResult,
+    source: ImageSource,
+    out_dir: str | os.PathLike[str],
+    stem: str,
+    formats: Collection[str] = tuple(FORMATS),
+) -> list[Path]:
+    """Write ``STEM.tif``, ``STEM.geojson``, ``STEM.csv`` and ``STEM_overlay.png``.
+
+    All are written to a folder beside their targets first and moved only when all are
+    complete, so that they always belong together.
+
+    Parameters
+    ----------
+    result
+        The nuclei.
+    source
+        The image they lie on.
+    out_dir
+        Folder; it is made if it is not there.
+    stem
+        Beginning of the file names. With the label ids it also gives the ids of the detections.
+    formats
+        Some of `FORMATS`; all by default.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    AnnotationError
+        If a file cannot be written; those that were there are as they were.
+    LabelsError
+        If the image and the labels differ in size.
+    """
+    out_dir = Path(out_dir)
+    if not stem or Path(stem).name != stem:
+        raise AnnotationError(f"{stem!r} cannot begin a file name; leave out folders.")
+    writers: dict[str, tuple[str, Callable[[Path], None]]] = {
+        "labels": (
+            f"{stem}.tif",
+            lambda file: write_labels(file, result.labels, result.mpp, result.provenance),
+        ),
+        "geojson": (
+            f"{stem}.geojson",
+            lambda file: write_geojson(file, result, uuid.uuid5(NUCLEI_NAMESPACE, stem)),
+        ),
+        "csv": (f"{stem}.csv", lambda file: write_table(file, result)),
+        "overlay": (f"{stem}_overlay.png", lambda file: write_overlay(file, source, result)),
+    }
+    unknown = [name for name in formats if name not in writers]
+    if unknown or not formats:
+        raise AnnotationError(
+            f"Format {unknown[0] if unknown else 'missing'!r}: choose of {', '.join(FORMATS)}."
+        )
+    chosen = [writers[name] for name in writers if name in formats]
+    part = None
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".export-", dir=out_dir))
+        for name, write in chosen:
+            write(part / name)
+        for name, _ in chosen:
+            os.replace(part / name, out_dir / name)
+    except OSError as error:
+        raise AnnotationError(
+            f"{stem}: nothing could be written into the folder {out_dir.name!r} "
+            f"({error.strerror or error}). Choose another folder or make room, then export again."
+        ) from error
+    finally:
+        if part is not None:
+            with suppress(OSError):
+                shutil.rmtree(part)
+    return [out_dir / name for name, _ in chosen]

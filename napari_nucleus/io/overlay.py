@@ -1,0 +1,104 @@
+"""A picture of the result: the image with the outline of every nucleus in the colour of its class.
+
+For looking at, not for measuring: large images are shown smaller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_nucleus.core.image import ImageSource
+from napari_nucleus.core.outlines import UNCLASSIFIED_OUTLINE, class_outline
+from napari_nucleus.errors import LabelsError
+from napari_nucleus.io.atomic import replacing
+from napari_nucleus.io.results import SegmentationResult
+
+__all__ = ["draw_overlay", "write_overlay"]
+
+STRIP_PIXELS = 2**24
+"""Pixels of the image that are held at a time while it is reduced."""
+
+LARGEST_SIDE = 4096
+"""Pixels of the longer side of an overlay."""
+
+
+def draw_overlay(
+    source: ImageSource, result: SegmentationResult, largest_side: int = LARGEST_SIDE
+) -> NDArray[np.uint8]:
+    """Return the image with outlines, ``(h, w, 3)`` uint8.
+
+    Images larger than ``largest_side`` are reduced by a whole factor, by averaging, and read
+    strip by strip. Outlines are one pixel wide at the size they are shown at.
+
+    Raises
+    ------
+    LabelsError
+        If the image and the labels differ in size.
+    ImageError
+        If the image cannot be read.
+    """
+    if source.shape != result.shape:
+        raise LabelsError(
+            f"the labels have {result.shape[1]} x {result.shape[0]} pixels, the image "
+            f"{source.shape[1]} x {source.shape[0]}."
+        )
+    factor = -(-max(source.shape) // largest_side)
+    picture = _reduced(source, factor)
+    # The pixel in the middle of each block stands for it.
+    labels = result.labels[factor // 2 :: factor, factor // 2 :: factor]
+    labels = labels[: picture.shape[0], : picture.shape[1]]
+    outline = class_outline(labels, _class_lookup(result), image_edges=(True, True, True, True))
+    colours = np.zeros((256, 3), np.uint8)
+    colours[UNCLASSIFIED_OUTLINE] = result.scheme.unknown_color
+    for nucleus_class in result.scheme.classes:
+        colours[nucleus_class.id] = nucleus_class.color
+    drawn = outline > 0
+    picture[: labels.shape[0], : labels.shape[1]][drawn] = colours[outline[drawn]]
+    return picture
+
+
+def _class_lookup(result: SegmentationResult) -> Callable[[NDArray], NDArray]:
+    known = [0, *result.scheme.ids]
+    classes = np.where(np.isin(result.class_ids, known), result.class_ids, 0)
+
+    def class_of(ids: NDArray) -> NDArray:
+        return classes[np.searchsorted(result.ids, ids)]
+
+    return class_of
+
+
+def _reduced(source: ImageSource, factor: int) -> NDArray[np.uint8]:
+    height, width = source.shape
+    if factor == 1:
+        return source.read((0, 0, height, width)).copy()
+    rows, columns = max(height // factor, 1), max(width // factor, 1)
+    picture = np.empty((rows, columns, 3), np.uint8)
+    step = max(STRIP_PIXELS // (width * factor), 1)
+    for begin in range(0, rows, step):
+        end = min(begin + step, rows)
+        strip = source.read((begin * factor, 0, end * factor, columns * factor))
+        picture[begin:end] = np.asarray(Image.fromarray(strip).reduce(factor))
+    return picture
+
+
+def write_overlay(
+    path: str | os.PathLike[str],
+    source: ImageSource,
+    result: SegmentationResult,
+    largest_side: int = LARGEST_SIDE,
+) -> None:
+    """Write the overlay as PNG; the file is complete or as it was before.
+
+    Raises
+    ------
+    AnnotationError
+        If the file cannot be written.
+    """
+    picture = Image.fromarray(draw_overlay(source, result, largest_side))
+    with replacing(path) as file:
+        picture.save(file, format="PNG")

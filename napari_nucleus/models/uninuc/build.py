@@ -1,0 +1,70 @@
+"""Builds a UniNuc predictor from a weights file, and a weights file from a trained network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_nucleus.core.stain import LabStatistics
+from napari_nucleus.errors import WeightsError
+from napari_nucleus.models.api import ModelInfo
+from napari_nucleus.models.devices import resolve_device
+from napari_nucleus.models.uninuc.config import UniNucConfig
+from napari_nucleus.models.uninuc.network import UniNuc
+from napari_nucleus.models.uninuc.predictor import UniNucPredictor
+from napari_nucleus.models.weights import fill, read_weights, write_weights
+
+__all__ = ["load_predictor", "save_network"]
+
+
+def load_predictor(info: ModelInfo, file: Path, device: str) -> UniNucPredictor:
+    """Load a predictor; the file's header says the network's configuration.
+
+    Raises
+    ------
+    ModelError, WeightsError
+        If there is no such device; if the file is missing, damaged, or holds another model.
+    """
+    on = resolve_device(device)
+    weights = read_weights(file)
+    if weights.header.get("system") != "uninuc":
+        raise WeightsError(
+            f"{file}: weights of {weights.header.get('system', 'an unknown model')!r}, not UniNuc."
+        )
+    try:
+        network = UniNuc(UniNucConfig.from_dict(weights.header["config"]))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise WeightsError(f"{file}: its configuration is of another version: {error}.") from error
+    fill(network, weights.tensors, file.name)
+    network = network.to(on)
+    stain = weights.header.get("training_stain")
+    training_stain = None
+    if stain is not None:
+        training_stain = LabStatistics(tuple(stain["mean"]), tuple(stain["std"]))
+    return UniNucPredictor(network, info, weights.digest, training_stain)
+
+
+def save_network(
+    network: UniNuc, file: Path, training_stain: LabStatistics | None, provenance: dict[str, Any]
+) -> None:
+    """Write a network with all that inference needs; ``provenance`` is kept in the header.
+
+    Of the detector's query groups only the first is written: the others only taught it.
+    """
+    detector = replace(network.config.detector, groups=1)
+    config = replace(network.config, detector=detector)
+    single = UniNuc(config).state_dict()
+    state = {
+        name: value[: len(single[name])] if name == "detector.query_feat.weight" else value
+        for name, value in network.state_dict().items()
+        if name in single
+    }
+    header: dict[str, Any] = {
+        "system": "uninuc",
+        "config": config.to_dict(),
+        "provenance": provenance,
+    }
+    if training_stain is not None:
+        header["training_stain"] = {"mean": training_stain.mean, "std": training_stain.std}
+    write_weights(file, state, header)

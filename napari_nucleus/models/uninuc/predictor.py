@@ -1,0 +1,293 @@
+"""UniNuc as the rest of the program sees it: tiles and prompts in, nuclei and masks out.
+
+Torch stays behind this door. A predictor holds weights and nothing about images: what belongs to
+an image is passed in as a `Calibration` and an `Embedding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional as F
+
+from napari_nucleus.core.geometry import pixels_of_points
+from napari_nucleus.core.image import Tile
+from napari_nucleus.core.morphology import clean_mask
+from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.prompts import MaskPrediction, Prompts
+from napari_nucleus.core.stain import LabStatistics
+from napari_nucleus.errors import ModelError
+from napari_nucleus.models.api import Calibration, Embedding, ModelInfo
+from napari_nucleus.models.uninuc.automatic import segment_tile, without_padding
+from napari_nucleus.models.uninuc.calibrate import NucleusSizes, calibrate
+from napari_nucleus.models.uninuc.config import InferenceConfig
+from napari_nucleus.models.uninuc.decoding import (
+    Answers,
+    decode_all,
+    logits_on_pixels,
+    obey_clicks,
+    to_mask_logits,
+)
+from napari_nucleus.models.uninuc.encoder import to_network
+from napari_nucleus.models.uninuc.network import UniNuc
+from napari_nucleus.models.uninuc.postprocess import dense_instances
+from napari_nucleus.models.uninuc.prompting import prompt_batch
+from napari_nucleus.models.uninuc.working import Working, to_working
+
+__all__ = ["UniNucPredictor"]
+
+
+SIZING_TILE, SIZING_SAMPLES = 320, 6
+"""Working pixels of each sample, and most samples, that the magnification is estimated from."""
+
+CLASS_STRIDE = 4
+"""Tile pixels per cell, at working magnification, of the class map that embeddings hold."""
+
+
+class UniNucPredictor:
+    """Automatic and promptable segmentation with one set of weights.
+
+    Parameters
+    ----------
+    network
+        With weights loaded, in evaluation mode, on its device.
+    info
+        Name, classes, tile sizes.
+    digest
+        Identifies the weights; embeddings carry it.
+    training_stain
+        LAB statistics of the training data, to which other stains are moved.
+    """
+
+    def __init__(
+        self,
+        network: UniNuc,
+        info: ModelInfo,
+        digest: str,
+        training_stain: LabStatistics | None,
+    ) -> None:
+        self.network = network.eval()
+        self.info = info
+        self.digest = digest
+        self.training_stain = training_stain
+        self.config: InferenceConfig = network.config.inference
+        self._device = next(network.parameters()).device
+
+    @property
+    def device(self) -> str:
+        """The device in words, such as ``"cpu"`` or the name of a GPU."""
+        if self._device.type == "cuda":
+            return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
+        return str(self._device)
+
+    def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
+        """Estimate magnification (if ``mpp`` is None) and stain from samples of an image."""
+        return calibrate(samples, mpp, self.config, self._sizes_at)
+
+    def segment(self, tile: Tile, calibration: Calibration | None = None) -> Nuclei:
+        """Return the nuclei of a tile, in tile pixels; no two share a pixel."""
+        calibration = calibration or self.calibrate([tile], tile.frame.raster_mpp)
+        working = self._working(tile, calibration)
+        with self._autocast():
+            return segment_tile(self.network, working, tile.shape, self.config, self.info.name)
+
+    @torch.inference_mode()
+    def embed(self, tile: Tile, calibration: Calibration | None = None) -> Embedding:
+        """Encode a tile once, for any number of prompts."""
+        calibration = calibration or self.calibrate([tile], tile.frame.raster_mpp)
+        working = self._working(tile, calibration)
+        segmenter = self.network.segmenter
+        with self._autocast():
+            features = segmenter.encoder(to_network(working.rgb, segmenter.config.encoder.multiple))
+            projected = segmenter.mask_decoder.project(features)
+        arrays = {f"f{i}": f.half().cpu().numpy() for i, f in enumerate(projected)}
+        arrays["per_tile_pixel"] = np.asarray(working.per_tile_pixel)
+        if segmenter.dense is not None:
+            classes = segmenter.dense(features[0]).classes.softmax(1)
+            factor = CLASS_STRIDE // segmenter.config.encoder.strides[0]
+            pooled = F.avg_pool2d(classes, factor) if factor > 1 else classes
+            arrays["classes"] = pooled[0].half().cpu().numpy()
+        return Embedding(arrays, tile.shape, tile.frame, calibration, self.digest)
+
+    def refine(self, embedding: Embedding, prompts: Prompts) -> MaskPrediction:
+        """Return the mask that the prompts ask for, in tile pixels.
+
+        Raises
+        ------
+        ModelError
+            If the embedding is another model's, or the prompts are empty.
+        """
+        return self.refine_many(embedding, [prompts])[0]
+
+    def refine_many(self, embedding: Embedding, prompts: Sequence[Prompts]) -> list[MaskPrediction]:
+        """Return the masks of several nuclei of one tile, decoded together."""
+        if embedding.model != self.digest:
+            raise ModelError(
+                f"{self.info.name}: this tile was encoded by another model; encode it again."
+            )
+        if any(_says_nothing(p) for p in prompts):
+            raise ModelError(f"{self.info.name}: a prompt has neither point nor box nor mask.")
+        if not prompts:
+            return []
+        projected = tuple(
+            torch.tensor(embedding.arrays[f"f{i}"], device=self._device).float() for i in range(3)
+        )
+        per = tuple(map(float, embedding.arrays["per_tile_pixel"]))
+        extents = np.zeros(len(prompts))
+        answers, windows = self._answer(prompts, per, projected, extents)  # type: ignore[arg-type]
+        sides = (windows[:, 2] - windows[:, 0]) * per[0]
+        may_grow = sides < self.network.config.decoder.crop_windows[-1] - 1
+        cut = may_grow & _cut_off(answers, windows, embedding.shape)
+        if cut.any():
+            # The nucleus is larger than the window that was guessed for it.
+            extents[cut] = self.network.config.decoder.crop_windows[-1]
+            answers, windows = self._answer(prompts, per, projected, extents)  # type: ignore[arg-type]
+        found = [
+            _prediction(answers, windows, i, embedding.shape, p) for i, p in enumerate(prompts)
+        ]
+        return [replace(p, class_prob=_classes_under(p, embedding.arrays)) for p in found]
+
+    def _answer(
+        self,
+        prompts: Sequence[Prompts],
+        per: tuple[float, float],
+        projected: tuple,
+        extents: np.ndarray,
+    ) -> tuple[Answers, np.ndarray]:
+        batch = prompt_batch(prompts, per, self.network.config.decoder, extents)
+        answers = decode_all(self.network.segmenter, projected, batch)
+        answers = replace(answers, logits=obey_clicks(answers.logits, batch))
+        return answers, batch.windows.numpy().astype(np.float64) / np.tile(per, 2)
+
+    def _working(self, tile: Tile, calibration: Calibration) -> Working:
+        return to_working(
+            tile.rgb,
+            calibration,
+            self.config.upscale,
+            self.training_stain,
+            self.config.stain_strength,
+            self._device,
+        )
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"
+        )
+
+    @torch.inference_mode()
+    def _sizes_at(self, samples: Sequence[Tile], zoom: float) -> NucleusSizes:
+        """Find nuclei with the dense heads alone, at ``zoom`` working pixels per image pixel."""
+        segmenter = self.network.segmenter
+        if segmenter.dense is None:
+            raise ModelError(
+                f"{self.info.name}: cannot estimate the magnification; state µm per pixel."
+            )
+        diameters: list[np.ndarray] = []
+        sure: list[float] = []
+        for tile in samples[:SIZING_SAMPLES]:
+            tile = _middle(tile, round(SIZING_TILE / zoom))
+            calibration = Calibration(zoom, self.config.mpp * zoom)
+            working = self._working(tile, calibration)
+            with self._autocast():
+                maps = segmenter.dense(
+                    segmenter.encoder(to_network(working.rgb, segmenter.config.encoder.multiple))[0]
+                )
+            stride = segmenter.config.encoder.strides[0]
+            size = (working.rgb.shape[-2], working.rgb.shape[-1])
+            foreground, distance = without_padding(maps, stride, size)
+            labels = dense_instances(foreground, distance, sigma=1.0 / stride, min_area=5)
+            areas = np.bincount(labels.ravel())[1:]
+            diameters.append(2 * stride * np.sqrt(areas[areas > 0] / np.pi))
+            if (labels > 0).any():
+                sure.append(float(distance[labels > 0].mean() * foreground[labels > 0].mean()))
+        return NucleusSizes(
+            np.concatenate([np.zeros(0), *diameters]), float(np.mean(sure)) if sure else 0.0
+        )
+
+
+def _middle(tile: Tile, side: int) -> Tile:
+    """Return the middle of a tile, at most ``side`` pixels wide."""
+    h, w = tile.shape
+    y, x = max((h - side) // 2, 0), max((w - side) // 2, 0)
+    return Tile(tile.rgb[y : y + side, x : x + side], tile.frame.cropped(y, x))
+
+
+def _says_nothing(prompts: Prompts) -> bool:
+    """Return whether no prompt says where the nucleus is."""
+    return (
+        not len(prompts.points_yx)
+        and (prompts.scribble_yx is None or not len(prompts.scribble_yx))
+        and prompts.box is None
+        and prompts.logits is None
+        and prompts.mask is None
+    )
+
+
+def _cut_off(answers: Answers, windows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return which answers reach a border of their window that lies inside the tile."""
+    inside = answers.logits.numpy() > 0
+    edges = [
+        inside[:, 0].any(1) & (windows[:, 0] > 0),
+        inside[:, :, 0].any(1) & (windows[:, 1] > 0),
+        inside[:, -1].any(1) & (windows[:, 2] < shape[0]),
+        inside[:, :, -1].any(1) & (windows[:, 3] < shape[1]),
+    ]
+    return np.any(edges, axis=0)
+
+
+def _prediction(
+    answers: Answers, windows: np.ndarray, i: int, shape: tuple[int, int], prompts: Prompts
+) -> MaskPrediction:
+    """Return one answer as a mask in tile pixels."""
+    grid, start = logits_on_pixels(answers.logits[i : i + 1], windows[i : i + 1], shape)
+    clicks = pixels_of_points(prompts.points_yx) - start[0]
+    mask = _clicked_parts(grid[0] > 0, clicks[prompts.positive], clicks[~prompts.positive])
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    logits = to_mask_logits(answers.logits[i : i + 1], windows[i : i + 1])[0]
+    y, x = (int(v) for v in start[0])
+    iou = float(answers.iou[i] * answers.present[i])
+    if not len(rows):
+        return MaskPrediction(np.zeros((0, 0), bool), (y, x, y, x), logits, iou)
+    box = (y + rows[0], x + cols[0], y + rows[-1] + 1, x + cols[-1] + 1)
+    crop = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    return MaskPrediction(crop, tuple(map(int, box)), logits, iou)  # type: ignore[arg-type]
+
+
+def _classes_under(
+    prediction: MaskPrediction, arrays: Mapping[str, np.ndarray]
+) -> tuple[float, ...]:
+    """Return the mean class probabilities under a mask; empty if it is, or without classes."""
+    if not prediction.area or "classes" not in arrays:
+        return ()
+    classes = arrays["classes"]
+    pixels = np.argwhere(prediction.mask) + np.array(prediction.box[:2]) + 0.5
+    cells = np.floor(pixels * arrays["per_tile_pixel"] / CLASS_STRIDE).astype(int)
+    rows, columns = np.minimum(cells, np.array(classes.shape[1:]) - 1).T
+    return tuple(classes[:, rows, columns].astype(np.float64).mean(axis=1).tolist())
+
+
+def _clicked_parts(mask: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Return the largest part of a mask and every part with a positive click, holes filled.
+
+    A hole with a negative click in it stays open. Clicks are ``(k, 2)`` pixels of the mask.
+    """
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=parts)
+    area = np.bincount(parts.ravel())
+    if len(area) < 2:
+        return mask
+    wanted = {int(area[1:].argmax()) + 1, *_at(parts, positive)} - {0}
+    filled = np.logical_or.reduce([clean_mask(parts == part) for part in wanted])
+    holes = np.zeros(mask.shape, np.int32)
+    ndimage.label(filled & ~mask, output=holes)
+    return filled & ~np.isin(holes, list(set(_at(holes, negative)) - {0}))
+
+
+def _at(labels: np.ndarray, pixels: np.ndarray) -> list[int]:
+    """Return the labels at those of some pixels ``(k, 2)`` that lie on the map."""
+    inside = ((pixels >= 0) & (pixels < np.array(labels.shape))).all(axis=1)
+    return labels[tuple(pixels[inside].T)].tolist()

@@ -1,0 +1,67 @@
+"""From tile pixels to the network's pixels and back: magnification and stain in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_nucleus.core.stain import LabStatistics, restain
+from napari_nucleus.models.api import Calibration
+
+__all__ = ["Working", "to_working"]
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A tile at the model's magnification.
+
+    Parameters
+    ----------
+    rgb
+        ``(1, 3, h, w)`` float in 0–1, on the model's device.
+    per_tile_pixel
+        Working pixels for each tile pixel on ``y`` and ``x``; the axes differ by a rounding.
+    """
+
+    rgb: Tensor
+    per_tile_pixel: tuple[float, float]
+
+
+def to_working(
+    rgb: NDArray[np.uint8],
+    calibration: Calibration,
+    upscale: float,
+    training_stain: LabStatistics | None,
+    strength: float,
+    device: torch.device,
+) -> Working:
+    """Restain a tile towards the training data and bring it to the working magnification.
+
+    Parameters
+    ----------
+    rgb
+        ``(H, W, 3)`` uint8.
+    upscale
+        Network pixels per working pixel.
+    training_stain, strength
+        Where the image's LAB statistics (of the calibration) are moved to, and how far.
+    """
+    if training_stain is not None and strength > 0 and calibration.lab_mean is not None:
+        assert calibration.lab_std is not None
+        source = LabStatistics(calibration.lab_mean, calibration.lab_std)
+        rgb = restain(rgb, source, training_stain, strength)
+    h, w = rgb.shape[:2]
+    pixels = torch.tensor(rgb, device=device).permute(2, 0, 1)[None]
+    pixels = pixels.float() / 255
+    factor = calibration.scale * upscale
+    size = (max(round(h * factor), 1), max(round(w * factor), 1))
+    if size != (h, w):
+        pixels = F.interpolate(
+            pixels, size, mode="bilinear", align_corners=False, antialias=factor < 1
+        )
+    return Working(pixels, (size[0] / h, size[1] / w))

@@ -1,0 +1,109 @@
+"""Models by name: what there is, what it can do, and how to load it.
+
+Describing a model needs no torch; loading it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from napari_nucleus.core.classes import PANNUKE
+from napari_nucleus.errors import ModelError
+from napari_nucleus.models.api import ModelInfo
+
+__all__ = ["DEFAULT_MODEL", "card", "describe", "load_model", "names"]
+
+DEFAULT_MODEL = "uninuc-nano"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A model of the zoo: what is said of it, its folder, and what loads it."""
+
+    info: ModelInfo
+    folder: str
+    load: Callable[[ModelInfo, Path, str], Any]
+
+
+def _load_uninuc(info: ModelInfo, weights: Path, device: str) -> Any:
+    from napari_nucleus.models.uninuc.build import load_predictor
+
+    return load_predictor(info, weights, device)
+
+
+_ZOO: Mapping[str, _Entry] = {
+    "uninuc-nano": _Entry(
+        ModelInfo(
+            name="uninuc-nano",
+            title="UniNuc nano: every nucleus, and one-click corrections, on any laptop",
+            capabilities=("automatic", "promptable"),
+            classes=PANNUKE,
+            working_mpp=0.25,
+            tile=512,
+            halo=32,
+            click_tile=256,
+            licence="BSD-3-Clause",
+            source="bundled",
+        ),
+        "uninuc",
+        _load_uninuc,
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all models."""
+    return tuple(_ZOO)
+
+
+def describe(name: str, weights: Path | None = None) -> ModelInfo:
+    """Return what is known of a model without loading it.
+
+    Raises
+    ------
+    ModelError
+        If there is no model of that name.
+    """
+    info = _entry(name).info
+    return info if weights is None else replace(info, source=str(weights))
+
+
+def card(name: str) -> str:
+    """Return a model's card: data, licences, recipe, scores, what it is bad at (Markdown)."""
+    return _resource(_entry(name), "card.md").read_text("utf-8")
+
+
+def load_model(name: str, device: str = "auto", weights: str | Path | None = None) -> Any:
+    """Load a model onto a device.
+
+    Parameters
+    ----------
+    name
+        One of `names`.
+    device
+        ``"auto"`` (a CUDA GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    weights
+        A file in place of the bundled weights.
+
+    Raises
+    ------
+    ModelError, WeightsError
+        If the model is unknown, the device is not there, or the weights do not fit.
+    """
+    entry = _entry(name)
+    file = Path(weights) if weights is not None else _resource(entry, "nano.safetensors")
+    return entry.load(describe(name, None if weights is None else Path(weights)), file, device)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ZOO:
+        raise ModelError(f"No model {name!r}; there is {', '.join(names())}.")
+    return _ZOO[name]
+
+
+def _resource(entry: _Entry, name: str) -> Path:
+    return Path(str(resources.files("napari_nucleus.models") / entry.folder / name))

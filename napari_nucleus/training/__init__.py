@@ -1,0 +1,1 @@
+"""Recipes that make the bundled weights, and the protocols that score them."""

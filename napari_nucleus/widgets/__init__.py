@@ -1,0 +1,1 @@
+"""The app in napari: the only place that knows napari and Qt."""

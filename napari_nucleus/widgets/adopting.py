@@ -1,0 +1,87 @@
+"""Adopting a label layer: its nuclei enter the document, piece by piece, as one undo step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+from superqt.utils import create_worker
+
+from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.errors import CancelledError, LabelsError, NucleusError
+from napari_nucleus.session.actions import batches_of
+from napari_nucleus.session.label_map import nuclei_of_label_map
+from napari_nucleus.session.run import Run
+from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.layers import offset_onto
+
+__all__ = ["Adoption"]
+
+
+class Adoption:
+    """The import of one label layer.
+
+    Attributes
+    ----------
+    finished
+        Emitted with a sentence when all is there.
+    failed
+        Emitted with a sentence when the layer cannot be adopted; nothing was added then.
+    """
+
+    finished = Signal(str)
+    failed = Signal(str)
+
+    def __init__(self, annotation: Annotation, labels: Labels) -> None:
+        self._annotation, self._layer = annotation, labels
+        self._run: Run | None = None
+        self._pieces: Iterator[tuple[Nuclei, NDArray[np.int64]]] = iter(())
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        layer, annotation = self._layer, self._annotation
+        try:
+            dy, dx = offset_onto(layer, annotation.image)
+        except LabelsError as error:
+            self.failed.emit(str(error))
+            return
+        data, name, scheme = np.asarray(layer.data), layer.name, annotation.document.scheme
+
+        def read() -> tuple[Nuclei, NDArray[np.int64]]:
+            nuclei, ids = nuclei_of_label_map(data, scheme=scheme, name=name)
+            return nuclei.shifted(dy, dx), ids
+
+        worker = create_worker(read)
+        worker.returned.connect(self._begin)
+        worker.errored.connect(lambda error: self.failed.emit(str(error)))
+        worker.start()
+
+    def _begin(self, read: tuple[Nuclei, NDArray[np.int64]]) -> None:
+        nuclei, wished = read
+        document = self._annotation.document
+        ids = document.reserve_ids(len(nuclei), wished)
+        self._run = document.run(f"Adopt {self._layer.name}")
+        self._pieces = iter([(nuclei.select(index), ids[index]) for index in batches_of(nuclei)])
+        self._next()
+
+    def _next(self) -> None:
+        """Add one piece, then let the window breathe."""
+        assert self._run is not None
+        try:
+            nuclei, ids = next(self._pieces)
+            self._run.add(nuclei, ids.tolist())
+        except StopIteration:
+            self._run.close()
+            text = f"{self._run.added:,} nuclei adopted from {self._layer.name}."
+            if self._run.left_out:
+                text += f" {self._run.left_out:,} were left out: others hold their place."
+            self.finished.emit(text)
+        except (CancelledError, NucleusError) as error:
+            self._run.close()
+            self.failed.emit(str(error))
+        else:
+            QTimer.singleShot(0, self._next)

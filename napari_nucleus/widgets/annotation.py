@@ -1,0 +1,310 @@
+"""One image under annotation: its layer, document, click tool, and what shows them.
+
+Main thread only. Knows the model as something that answers later; says what happened through
+signals and never opens a dialog.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_nucleus.core.classes import PANNUKE
+from napari_nucleus.core.geometry import Box
+from napari_nucleus.core.prompts import MaskPrediction
+from napari_nucleus.errors import CancelledError, NucleusError
+from napari_nucleus.hosting.planning import click_tile
+from napari_nucleus.models.api import Calibration
+from napari_nucleus.session import actions
+from napari_nucleus.session.document import Document
+from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Request, Selected
+from napari_nucleus.session.outlines import ActionResult
+from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.session.tool import ClickTool
+from napari_nucleus.widgets.binding import CARVING, REMOVING, SELECTED, LayerBinding
+from napari_nucleus.widgets.layers import layer_mpp, layer_source
+from napari_nucleus.widgets.marks import Marks
+from napari_nucleus.widgets.model import AppModel, on_main_thread, when_done
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+__all__ = ["Annotation"]
+
+
+class Annotation:
+    """An image layer with its document.
+
+    Parameters
+    ----------
+    viewer, image
+        The viewer, and the layer in it that is annotated.
+    model
+        Answers clicks.
+    document
+        What was annotated on the same image before; by default nothing.
+
+    Attributes
+    ----------
+    said
+        Emitted with a sentence about what happened, for the status line.
+    warned
+        Emitted with a sentence the user should not miss.
+    selection_changed
+        Emitted with the id of the selected nucleus, or None.
+    mpp_changed
+        Emitted when the pixel size becomes known or is estimated.
+    """
+
+    said = Signal(str)
+    warned = Signal(str)
+    selection_changed = Signal(object)
+    mpp_changed = Signal()
+
+    def __init__(
+        self, viewer: Viewer, image: Image, model: AppModel, document: Document | None = None
+    ) -> None:
+        self.viewer, self.image, self.model = viewer, image, model
+        self.key = uuid.uuid4().hex
+        self.source = layer_source(image, layer_mpp(image))
+        self.document = document or Document(
+            MemoryStore(self.source.shape), PANNUKE, self.source.mpp
+        )
+        self.tool = ClickTool(self.document)
+        self.binding = LayerBinding(viewer, image, self.document, self.key)
+        self.marks = Marks(viewer, image, self.key)
+        self.estimated_mpp: float | None = None
+        self._answers: dict[int, Future[list[MaskPrediction]]] = {}
+        self._tile: Box | None = None
+        self._hover: NDArray[np.float64] | None = None
+        self.binding.restored.connect(
+            lambda name: self.said.emit(f"{name!r} belongs to the annotation and was put back.")
+        )
+
+    # ---- pixel size
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per pixel that the document goes by; None while it is unknown."""
+        return self.document.mpp
+
+    def set_mpp(self, mpp: float | None) -> None:
+        """State the pixel size; what comes from now on is found with it."""
+        if mpp != self.document.mpp:
+            self.document.mpp = mpp
+            self.mpp_changed.emit()
+
+    def estimate_mpp(self) -> None:
+        """Have the pixel size estimated from the size of the nuclei."""
+        when_done(self.calibration(), self._on_estimate, self._on_failure)
+
+    def calibration(self) -> Future[Calibration]:
+        """Return what the model knows of this image, estimating what is not stated."""
+        return self.model.calibration(self.source, self.document.mpp)
+
+    def _on_estimate(self, calibration: Calibration) -> None:
+        if calibration.mpp_estimated:
+            self.estimated_mpp = calibration.mpp
+            self.mpp_changed.emit()
+
+    # ---- the pointer
+
+    def clicked(self, point_yx: NDArray[np.float64], taking: bool) -> None:
+        """Take a click of the pointer."""
+        self._do(partial(self.tool.click, point_yx, taking))
+
+    def boxed(self, first_yx: NDArray[np.float64], last_yx: NDArray[np.float64]) -> None:
+        """Take a drawn box."""
+        self._do(partial(self.tool.box, (*first_yx, *last_yx)))
+
+    def box_changed(
+        self, first_yx: NDArray[np.float64] | None, last_yx: NDArray[np.float64] | None
+    ) -> None:
+        """Show the box that is being drawn."""
+        self.marks.show_box(first_yx, last_yx)
+
+    def hovered(self, point_yx: NDArray[np.float64], taking: bool) -> None:
+        """Show what a click here would do."""
+        self._hover = point_yx
+        intent = self.tool.hover(point_yx, taking)
+        if intent.kind == "remove":
+            self.binding.mark(intent.id, REMOVING)
+        elif intent.kind == "carve":
+            self.binding.mark(intent.id, CARVING)
+        else:
+            self._show_selection()
+
+    # ---- keys and buttons
+
+    def swap(self) -> None:
+        """Show the other reading of the last click."""
+        result = self.tool.swap()
+        if result is None:
+            self.said.emit("The last click has no other reading.")
+        else:
+            self._on_result(result)
+
+    def delete(self) -> None:
+        """Remove the selected nucleus, or the one under the pointer."""
+        self._do(self.tool.delete)
+
+    def escape(self) -> None:
+        """Drop what is pending; when nothing is, the selection."""
+        for request in self.tool.pending:
+            self._forget(request.number)
+        self.tool.escape()
+        self._show_selection()
+
+    def toggle_sign(self) -> None:
+        """Swap what click and Ctrl-click do."""
+        self.tool.toggle_sign()
+        self.said.emit(
+            "Click takes away, Ctrl-click adds."
+            if self.tool.flipped
+            else "Click adds, Ctrl-click takes away."
+        )
+
+    def classify_under_pointer(self, class_id: int) -> None:
+        """Give the nucleus under the pointer a class."""
+        under = None if self._hover is None else self.document.id_at(self._hover)
+        self._classify(under, class_id)
+
+    def classify_selected(self, class_id: int) -> None:
+        """Give the selected nucleus a class."""
+        self._classify(self.tool.selected, class_id)
+
+    def _classify(self, nucleus: int | None, class_id: int) -> None:
+        if nucleus is None:
+            self.said.emit("No nucleus under the pointer.")
+        elif self.document.scheme.by_id(class_id) is None:
+            self.said.emit(f"There is no class {class_id}.")
+        else:
+            self._do(lambda: Done(actions.classify(self.document, [nucleus], class_id)))
+
+    def undo(self) -> None:
+        """Take back the last step."""
+        name = self.document.undo()
+        self.said.emit("Nothing to undo." if name is None else f"Undone: {name}.")
+        self._show_selection()
+
+    def redo(self) -> None:
+        """Bring back the step undone last."""
+        name = self.document.redo()
+        self.said.emit("Nothing to redo." if name is None else f"Done again: {name}.")
+        self._show_selection()
+
+    # ---- outcomes
+
+    def _do(self, act: partial[Outcome] | object) -> None:
+        try:
+            outcome = act()  # type: ignore[operator]
+        except NucleusError as error:
+            self.warned.emit(str(error))
+            return
+        match outcome:
+            case Decode(request):
+                self._decode(request)
+            case Done(result):
+                self._on_result(result)
+            case Selected(nucleus):
+                self._say_selected(nucleus)
+            case Nothing(reason):
+                self.said.emit(reason)
+        self._show_selection()
+
+    def _decode(self, request: Request) -> None:
+        for number in request.supersedes:
+            self._forget(number)
+        self.marks.wait(request.number, _place_of(request))
+        when_done(
+            self.calibration(), partial(self._ask, request), partial(self._on_no_answer, request)
+        )
+
+    def _ask(self, request: Request, calibration: Calibration) -> None:
+        if request.number not in {r.number for r in self.tool.pending}:
+            self.marks.done(request.number)
+            return
+        self._tile = click_tile(
+            request.box, self.source.shape, self.model.info, calibration, self._tile
+        )
+        answer = self.model.host.refine(
+            self.source,
+            self._tile,
+            calibration,
+            [c.prompts for c in request.candidates],
+            on_encoding=lambda _: on_main_thread(self._on_encoding, request),
+        )
+        self._answers[request.number] = answer
+        when_done(answer, partial(self._on_answer, request), partial(self._on_no_answer, request))
+
+    def _on_encoding(self, request: Request) -> None:
+        if request.number in self._answers:
+            self.marks.wait(request.number, _place_of(request), "encoding…")
+
+    def _on_answer(self, request: Request, predictions: Sequence[MaskPrediction]) -> None:
+        self._answers.pop(request.number, None)
+        self.marks.done(request.number)
+        try:
+            result = self.tool.answer(request, predictions)
+        except NucleusError as error:
+            self.warned.emit(str(error))
+            return
+        if result is not None:
+            self._on_result(result)
+        self._show_selection()
+
+    def _on_no_answer(self, request: Request, error: BaseException) -> None:
+        self.tool.failed(request)
+        self._forget(request.number)
+        self._on_failure(error)
+
+    def _forget(self, number: int) -> None:
+        self.marks.done(number)
+        answer = self._answers.pop(number, None)
+        if answer is not None:
+            answer.cancel()
+
+    def _on_failure(self, error: BaseException) -> None:
+        if not isinstance(error, CancelledError):
+            self.warned.emit(str(error) or type(error).__name__)
+
+    def _on_result(self, result: ActionResult) -> None:
+        message = result.message or f"{result.name}."
+        if self.tool.can_swap:
+            message += " Tab shows the other reading."
+        self.said.emit(message)
+
+    def _say_selected(self, nucleus: int) -> None:
+        row = self.document.row(nucleus)
+        area = f"{row.area} px" if self.mpp is None else f"{row.area * self.mpp**2:.0f} µm²"
+        name = self.document.scheme.name_of(row.class_id)
+        self.said.emit(f"Nucleus {row.id}: {name}, {area}, score {row.score:.2f}.")
+
+    def _show_selection(self) -> None:
+        selected = self.tool.selected
+        self.binding.mark(selected, SELECTED)
+        self.selection_changed.emit(selected)
+
+    def close(self) -> None:
+        """Take everything of ours out of the viewer; the document stays as it is."""
+        for number in list(self._answers):
+            self._forget(number)
+        self.marks.close()
+        self.binding.close()
+
+
+def _place_of(request: Request) -> NDArray[np.float64]:
+    """Return where the user clicked last, or the middle of the box that was drawn."""
+    given = request.candidates[0].given
+    if len(given.points_yx):
+        return given.points_yx[-1]
+    y0, x0, y1, x1 = given.box or request.box
+    return np.array([(y0 + y1) / 2, (x0 + x1) / 2])

@@ -1,0 +1,102 @@
+"""The dock: header, tabs, footer; and how they follow the viewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import napari
+from napari.utils.notifications import show_warning
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from napari_nucleus.sample_data.fields import crypts
+from napari_nucleus.widgets.correct_tab import CorrectTab
+from napari_nucleus.widgets.footer import Footer
+from napari_nucleus.widgets.header import Header
+from napari_nucleus.widgets.segment_tab import SegmentTab
+from napari_nucleus.widgets.workspace import Workspace
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_nucleus.widgets.model import AppModel
+
+__all__ = ["NucleusDock"]
+
+
+class NucleusDock(QWidget):
+    """Segment and correct the nuclei of an image.
+
+    Parameters
+    ----------
+    viewer
+        The viewer that the dock belongs to.
+    model
+        The model in its process; by default the bundled one.
+    """
+
+    def __init__(self, viewer: napari.Viewer, model: AppModel | None = None) -> None:
+        super().__init__()
+        self.workspace = Workspace(viewer, model)
+        self.header = Header(self.workspace)
+        self.segment_tab = SegmentTab(self.workspace)
+        self.correct_tab = CorrectTab(self.workspace)
+        self.footer = Footer(self.workspace)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self.segment_tab, "Segment")
+        self.tabs.addTab(self.correct_tab, "Correct")
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.header)
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.footer)
+        self.setMinimumWidth(320)
+
+        self._viewer = viewer
+        self.tabs.currentChanged.connect(self._on_tab)
+        self.segment_tab.sample.clicked.connect(self._on_sample)
+        self.workspace.warned.connect(show_warning)
+        self.workspace.progressed.connect(self._on_progress)
+        events = viewer.layers.events
+        self._events = (events.inserted, events.removed, events.reordered)
+        for event in self._events:
+            event.connect(self._on_layers)
+        self._closed = False
+        self.destroyed.connect(lambda: self._let_go())
+        self._on_layers()
+
+    def work_on(self, image: Image) -> None:
+        """Make an image layer the one that is worked on."""
+        self.header.choose(image)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """End the model's process and give mouse and keys back."""
+        self._let_go()
+        super().closeEvent(event)
+
+    def _let_go(self) -> None:
+        if not self._closed:
+            self._closed = True
+            for event in self._events:
+                event.disconnect(self._on_layers)
+            self.workspace.close()
+
+    def _on_layers(self, _: Any = None) -> None:
+        self.header.reset_choices()
+        self.segment_tab.reset_choices()
+
+    def _on_tab(self, index: int) -> None:
+        if self.tabs.widget(index) is self.correct_tab:
+            self.workspace.arm()
+        else:
+            self.workspace.disarm()
+
+    def _on_progress(self, report: object) -> None:
+        """Turn to Correct when a segmentation begins: its nuclei can be corrected as they come."""
+        if report is not None and self.tabs.currentWidget() is self.segment_tab:
+            self.tabs.setCurrentWidget(self.correct_tab)
+
+    def _on_sample(self) -> None:
+        rgb, arguments, _ = crypts()[0]
+        self.work_on(self._viewer.add_image(rgb, **arguments))
+        self.segment_tab.whole.setChecked(True)
+        self.segment_tab.segment.click()

@@ -1,0 +1,154 @@
+"""The dock's footer: counts, undo and redo, progress, export, and what was just said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_nucleus.core.progress import Progress
+from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.export_dialog import ExportDialog
+from napari_nucleus.widgets.keys import current_keys
+
+if TYPE_CHECKING:
+    from napari_nucleus.widgets.workspace import Workspace
+
+__all__ = ["Footer"]
+
+
+class Footer(QWidget):
+    """What is always in sight."""
+
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        keys = current_keys()
+        self.counts = QLabel()
+        self.counts.setWordWrap(True)
+        self.counts.setToolTip("Nuclei in the document, by class")
+        self.undo = QPushButton("Undo")
+        self.redo = QPushButton("Redo")
+        self._undo_key = keys["undo"].replace("Control", "Ctrl")
+        self._redo_key = keys["redo"].replace("Control", "Ctrl")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop within one tile; what was found is kept")
+        self.export = QPushButton("Export…")
+        self.export.setToolTip("Write label TIFF, QuPath GeoJSON, CSV and an overlay picture")
+        self.saved = QLabel()
+        self.saved.setToolTip("The annotation lives in memory until it is exported")
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+
+        history = QHBoxLayout()
+        history.addWidget(self.undo, 1)
+        history.addWidget(self.redo, 1)
+        running = QHBoxLayout()
+        running.addWidget(self.bar, 1)
+        running.addWidget(self.cancel)
+        out = QHBoxLayout()
+        out.addWidget(self.saved, 1)
+        out.addWidget(self.export)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.message)
+        layout.addLayout(running)
+        layout.addWidget(self.counts)
+        layout.addLayout(history)
+        layout.addLayout(out)
+
+        self.undo.clicked.connect(self._act(Annotation.undo))
+        self.redo.clicked.connect(self._act(Annotation.redo))
+        self.cancel.clicked.connect(lambda: workspace.cancel())
+        self.export.clicked.connect(self._on_export)
+        workspace.said.connect(self.message.setText)
+        workspace.warned.connect(self.message.setText)
+        workspace.progressed.connect(self._on_progress)
+        workspace.document_changed.connect(self.refresh)
+        workspace.annotation_changed.connect(self.refresh)
+        self._exported_at: object = None
+        self._on_progress(None)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show counts and what undo and redo would do."""
+        annotation = self._workspace.annotation
+        if annotation is None:
+            self.counts.setText("")
+            self.saved.setText("")
+            for button in (self.undo, self.redo, self.export):
+                button.setEnabled(False)
+            return
+        document = annotation.document
+        counts = document.counts_by_class()
+        chips = [
+            f"<span style='color: rgb{document.scheme.color_of(class_id)}'>■</span> "
+            f"{document.scheme.name_of(class_id)} {count:,}"
+            for class_id, count in sorted(counts.items())
+        ]
+        self.counts.setText(f"<b>{document.count:,} nuclei</b> &nbsp; " + " &nbsp; ".join(chips))
+        self._show_step(self.undo, "Undo", document.history.undo_name, self._undo_key)
+        self._show_step(self.redo, "Redo", document.history.redo_name, self._redo_key)
+        self.export.setEnabled(document.count > 0)
+        changed = document.history.last_action_id != self._exported_at
+        if document.count == 0:
+            self.saved.setText("")
+        else:
+            self.saved.setText("not exported yet" if changed else "exported")
+
+    @staticmethod
+    def _show_step(button: QPushButton, verb: str, name: str | None, key: str) -> None:
+        button.setEnabled(name is not None)
+        button.setText(verb if name is None else f"{verb} {name[0].lower()}{name[1:]}")
+        button.setToolTip(f"{verb} ({key})")
+
+    def _on_progress(self, report: Progress | None) -> None:
+        self.bar.setVisible(report is not None)
+        self.cancel.setVisible(report is not None)
+        if report is None:
+            return
+        self.bar.setMaximum(report.total)
+        self.bar.setValue(report.done)
+        left = report.seconds_left()
+        text = f"{report.done} of {report.total} tiles" if report.total else report.text
+        if left is not None and report.done < report.total:
+            text += f", about {left:.0f} s"
+        self.bar.setFormat(text)
+
+    def _on_export(self) -> None:
+        annotation = self._workspace.annotation
+        if annotation is None:
+            return
+        dialog = ExportDialog(Path.home(), annotation.image.name, self)
+        dialog.chosen.connect(self._export)
+        dialog.open()
+
+    def _export(self, folder: Path, stem: str, formats: tuple[str, ...]) -> None:
+        annotation = self._workspace.annotation
+        if annotation is None:
+            return
+        at = annotation.document.history.last_action_id
+
+        def written(message: str) -> None:
+            self._exported_at = at
+            self.refresh()
+            self._workspace.said.emit(message)
+
+        self._workspace.export(folder, stem, formats, written)
+
+    def _act(self, act: object) -> object:
+        def on_click(*_: object) -> None:
+            if self._workspace.annotation is not None:
+                act(self._workspace.annotation)  # type: ignore[operator]
+
+        return on_click

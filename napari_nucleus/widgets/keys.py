@@ -1,0 +1,122 @@
+"""Keys of the Correct tool: what they are, how a user changes them, and their binding.
+
+While correcting, keys are bound on the viewer and on the instances of all layers that may be
+active, because napari asks the active layer before the viewer; what was bound there before comes
+back afterwards. Nothing is bound globally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Layer
+
+__all__ = ["ACTIONS", "KeyAction", "KeyBinder", "current_keys", "key_card"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAction:
+    """Something a key does: its name in settings, its default key, and what to call it."""
+
+    name: str
+    key: str
+    title: str
+
+
+ACTIONS: tuple[KeyAction, ...] = (
+    KeyAction("toggle_sign", "T", "Swap what click and Ctrl-click do (for trackpads)"),
+    KeyAction("swap", "Tab", "Show the other reading of the last click"),
+    KeyAction("delete", "Delete", "Remove the selected nucleus, or the one under the pointer"),
+    KeyAction("fill", "F", "Fill nuclei, or outlines only"),
+    KeyAction("hide", "D", "Hide nuclei, or show them again"),
+    KeyAction("undo", "Control-Z", "Undo"),
+    KeyAction("redo", "Control-Shift-Z", "Redo"),
+    KeyAction("escape", "Escape", "Drop what is pending, then the selection"),
+    KeyAction("help", "F1", "List the keys"),
+)
+
+POINTER: tuple[tuple[str, str], ...] = (
+    ("Click on background", "Add the nucleus there, or extend the one beside it"),
+    ("Click on a nucleus", "Select it"),
+    ("Ctrl-click in a nucleus", "Remove it; near its rim: take that part away"),
+    ("Shift-drag", "Box around a nucleus"),
+    ("1 … 9", "Class of the nucleus under the pointer"),
+)
+
+
+def current_keys() -> dict[str, str]:
+    """Return the key of each action: the user's, from napari's preferences, or the default."""
+    keys = {action.name: action.key for action in ACTIONS}
+    for name, key in _settings().items():
+        if name in keys and isinstance(key, str) and key.strip():
+            keys[name] = key.strip()
+    return keys
+
+
+def _settings() -> Mapping[str, Any]:
+    """Return the plugin's key preferences; empty where napari has no preferences for plugins."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:
+        return {}
+    try:
+        shortcuts = get_plugin_settings("napari-nucleus").shortcuts
+    except (AttributeError, KeyError, LookupError, ValueError):
+        return {}
+    return {action.name: getattr(shortcuts, action.name, None) for action in ACTIONS}
+
+
+def key_card() -> str:
+    """Return all keys and pointer gestures as an HTML table."""
+    keys = current_keys()
+    rows = list(POINTER) + [(keys[a.name].replace("Control", "Ctrl"), a.title) for a in ACTIONS]
+    cells = "".join(
+        f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for key, what in rows
+    )
+    return f"<table>{cells}</table>"
+
+
+class KeyBinder:
+    """Binds keys on the viewer and on whichever layer is active, and takes them off again."""
+
+    def __init__(self, viewer: Viewer, handlers: Mapping[str, Callable[[], None]]) -> None:
+        keys = current_keys()
+        self._viewer = viewer
+        self._functions = {
+            (keys.get(name, name)): _key_function(handler) for name, handler in handlers.items()
+        }
+        self._before: list[tuple[Any, dict]] = []
+
+    def bind(self) -> None:
+        """Bind on the viewer and the active layer, and follow the active layer."""
+        self._bind_on(self._viewer)
+        self._viewer.layers.selection.events.active.connect(self._on_active)
+        self._on_active()
+
+    def unbind(self) -> None:
+        """Put every keymap back as it was."""
+        self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        for target, keymap in self._before:
+            target.keymap = keymap
+        self._before = []
+
+    def _on_active(self, event: Any = None) -> None:
+        layer: Layer | None = self._viewer.layers.selection.active
+        if layer is not None and all(target is not layer for target, _ in self._before):
+            self._bind_on(layer)
+
+    def _bind_on(self, target: Any) -> None:
+        self._before.append((target, dict(target.keymap)))
+        for key, function in self._functions.items():
+            target.bind_key(key, function, overwrite=True)
+
+
+def _key_function(handler: Callable[[], None]) -> Callable[[Any], None]:
+    def on_key(_: Any) -> None:
+        handler()
+
+    return on_key

@@ -1,0 +1,108 @@
+"""The app's model: one host for the viewer, its calibrations, and the way back to the main thread.
+
+Everything here returns at once. Answers of the host come on its threads and are handed to Qt's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from psygnal import Signal
+from superqt.utils import ensure_main_thread
+
+from napari_nucleus.core.image import ImageSource
+from napari_nucleus.errors import CancelledError
+from napari_nucleus.hosting.host import Host
+from napari_nucleus.hosting.messages import ModelSpec
+from napari_nucleus.models import zoo
+from napari_nucleus.models.api import Calibration, ModelInfo
+
+__all__ = ["AppModel", "on_main_thread"]
+
+T = TypeVar("T")
+
+
+def on_main_thread(function: Callable[..., Any], *arguments: Any) -> None:
+    """Call a function on the main thread, later if this is another thread."""
+    ensure_main_thread(function)(*arguments)  # type: ignore[operator]
+
+
+class AppModel:
+    """A model of the zoo in a worker process.
+
+    Parameters
+    ----------
+    name, device
+        As `zoo.load_model`.
+    spec
+        What the worker loads; by default the zoo's model.
+
+    Attributes
+    ----------
+    state_changed
+        Emitted on the main thread with the host's state.
+    """
+
+    state_changed = Signal(str)
+
+    def __init__(
+        self, name: str = zoo.DEFAULT_MODEL, device: str = "auto", spec: ModelSpec | None = None
+    ) -> None:
+        spec = spec or ModelSpec(
+            "napari_nucleus.models.zoo:load_model", {"name": name, "device": device}
+        )
+        self.name = name
+        self.host = Host(spec)
+        self.host.state_changed.connect(self._on_state)
+        self._calibrations: dict[tuple[int, float | None], Future[Calibration]] = {}
+
+    def start(self) -> None:
+        """Start the worker; requests may come before it is ready."""
+        self.host.start()
+
+    def close(self) -> None:
+        """End the worker."""
+        self.host.state_changed.disconnect(self._on_state)
+        self.host.close()
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model can do, known before it is loaded."""
+        return self.host.info or zoo.describe(self.name)
+
+    def calibration(self, source: ImageSource, mpp: float | None) -> Future[Calibration]:
+        """Return the calibration of an image, estimated once for each pixel size."""
+        key = (id(source), mpp)
+        known = self._calibrations.get(key)
+        if known is None or (known.done() and known.exception() is not None):
+            known = self._calibrations[key] = self.host.calibrate(source, mpp)
+        return known
+
+    def _on_state(self, state: str) -> None:
+        on_main_thread(self.state_changed.emit, state)
+
+
+def when_done(
+    future: Future[T],
+    then: Callable[[T], None],
+    failed: Callable[[BaseException], None],
+) -> None:
+    """Call ``then`` with a future's result, or ``failed`` with its error, on the main thread.
+
+    A cancelled future calls ``failed`` with `CancelledError`.
+    """
+
+    def report(done: Future[T]) -> None:
+        try:
+            result = done.result()
+        except (FutureCancelledError, CancelledError):
+            on_main_thread(failed, CancelledError("Cancelled."))
+        except Exception as error:  # whatever went wrong is for the user to read
+            on_main_thread(failed, error)
+        else:
+            on_main_thread(then, result)
+
+    future.add_done_callback(report)

@@ -1,0 +1,139 @@
+"""Mouse events of the canvas as clicks, boxes and hovering on one image.
+
+Armed, it sits on the viewer, so that it does not matter which layer is active, and acts in pan-zoom
+mode only: while the user paints or draws with another layer, it keeps still. A press that moves
+less than `SLOP` screen pixels is a click, anything else is left to the viewer to pan with. A double
+click is two clicks and does not zoom. Disarmed, it leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_nucleus.widgets.layers import point_of_event
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Image
+
+__all__ = ["SLOP", "Pointer", "PointerTarget"]
+
+SLOP = 4.0
+"""Screen pixels that a hand may move during a click."""
+
+
+class PointerTarget(Protocol):
+    """What the pointer acts on; all points are level-0, ``(y, x)``, corner-origin."""
+
+    def clicked(self, point_yx: NDArray[np.float64], taking: bool) -> None:
+        """Take a click; ``taking`` while Ctrl is held."""
+
+    def boxed(self, first_yx: NDArray[np.float64], last_yx: NDArray[np.float64]) -> None:
+        """Take a drawn box by two opposite corners."""
+
+    def box_changed(
+        self, first_yx: NDArray[np.float64] | None, last_yx: NDArray[np.float64] | None
+    ) -> None:
+        """Show the box that is being drawn; None when it ends."""
+
+    def hovered(self, point_yx: NDArray[np.float64], taking: bool) -> None:
+        """Take note of where the pointer is."""
+
+
+class Pointer:
+    """Listens to the viewer's mouse for one image layer."""
+
+    def __init__(
+        self, viewer: Viewer, image: Callable[[], Image | None], target: PointerTarget
+    ) -> None:
+        self._viewer, self._image, self._target = viewer, image, target
+        self._double_clicks: list[Callable] | None = None
+
+    @property
+    def armed(self) -> bool:
+        """True while it listens."""
+        return self._double_clicks is not None
+
+    def arm(self) -> None:
+        """Listen."""
+        if self.armed:
+            return
+        self._double_clicks = list(self._viewer.mouse_double_click_callbacks)
+        self._viewer.mouse_double_click_callbacks[:] = [self._on_double_click]
+        self._viewer.mouse_drag_callbacks.insert(0, self._on_drag)
+        self._viewer.mouse_move_callbacks.insert(0, self._on_move)
+
+    def disarm(self) -> None:
+        """Stop listening and put the viewer's callbacks back as they were."""
+        if self._double_clicks is None:
+            return
+        self._viewer.mouse_double_click_callbacks[:] = self._double_clicks
+        self._double_clicks = None
+        for callbacks, ours in (
+            (self._viewer.mouse_drag_callbacks, self._on_drag),
+            (self._viewer.mouse_move_callbacks, self._on_move),
+        ):
+            with suppress(ValueError):
+                callbacks.remove(ours)
+
+    def _on_drag(self, _: Any, event: Any) -> Generator[None, None, None]:
+        image = self._acts_on(event)
+        if image is None or event.button != 1:
+            return
+        start, pressed = _screen(event), point_of_event(image, event.position)
+        taking, boxing = "Control" in event.modifiers, "Shift" in event.modifiers
+        panned = self._viewer.camera.mouse_pan
+        if boxing:
+            self._viewer.camera.mouse_pan = False
+        moved = False
+        try:
+            yield
+            while event.type == "mouse_move":
+                moved = moved or float(np.hypot(*(_screen(event) - start))) > SLOP
+                if boxing and moved:
+                    self._target.box_changed(pressed, point_of_event(image, event.position))
+                yield
+        finally:
+            if boxing:
+                self._viewer.camera.mouse_pan = panned
+                self._target.box_changed(None, None)
+        if not moved:
+            self._target.clicked(pressed, taking)
+        elif boxing:
+            self._target.boxed(pressed, point_of_event(image, event.position))
+
+    def _on_double_click(self, _: Any, event: Any) -> None:
+        """Take the second click of a double click, which the viewer reports as this alone."""
+        image = self._acts_on(event)
+        if image is None:
+            for callback in self._double_clicks or ():
+                callback(_, event)
+            return
+        if event.button == 1:
+            point = point_of_event(image, event.position)
+            self._target.clicked(point, "Control" in event.modifiers)
+
+    def _on_move(self, _: Any, event: Any) -> None:
+        image = self._acts_on(event)
+        if image is not None and not event.is_dragging:
+            point = point_of_event(image, event.position)
+            self._target.hovered(point, "Control" in event.modifiers)
+
+    def _acts_on(self, event: Any) -> Image | None:
+        """Return the image, unless another layer is being drawn on or the view is not 2-D."""
+        active = self._viewer.layers.selection.active
+        if active is not None and str(active.mode) not in ("pan_zoom", "Mode.PAN_ZOOM"):
+            return None
+        if len(event.dims_displayed) != 2 or "Alt" in event.modifiers:
+            return None
+        return self._image()
+
+
+def _screen(event: Any) -> NDArray[np.float64]:
+    position: Iterable[float] = event.pos
+    return np.asarray(list(position), float)[:2]

@@ -1,0 +1,167 @@
+"""The Segment tab: where to look for nuclei, and labels to start from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import create_widget
+from napari.layers import Labels, Shapes
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_nucleus.errors import ImageError, NucleusError
+from napari_nucleus.widgets.layers import METADATA_KEY, role_of, same_place
+
+if TYPE_CHECKING:
+    from napari_nucleus.widgets.workspace import Workspace
+
+__all__ = ["SegmentTab"]
+
+REGION_ROLE = "region"
+
+
+class SegmentTab(QWidget):
+    """Segment the view, a drawn region or the whole image; adopt labels."""
+
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self.sample = QPushButton("Open the sample and segment it")
+        self.sample.setToolTip("Loads a bundled H&E field, to see how it goes")
+        self.view = QRadioButton("What is in view")
+        self.view.setToolTip("Segment the part of the image that the canvas shows")
+        self.drawn = QRadioButton("A drawn region")
+        self.drawn.setToolTip("Segment inside the shapes that you draw")
+        self.whole = QRadioButton("The whole image")
+        self.whole.setToolTip("Segment everything, from the middle of the view outwards")
+        self.whole.setChecked(True)
+        self.where = QButtonGroup(self)
+        for button in (self.view, self.drawn, self.whole):
+            self.where.addButton(button)
+        self.draw = QPushButton("Draw…")
+        self.draw.setToolTip("Draw a region: polygon by clicks, ends with a double click")
+        self.segment = QPushButton("Segment")
+        self.segment.setToolTip("Find every nucleus there. One undo step; it can be cancelled")
+        self.segment.setDefault(True)
+        self.labels = create_widget(annotation=Labels, options={"nullable": True})
+        self.labels.native.setToolTip("A label layer from elsewhere")
+        self.adopt = QPushButton("Adopt")
+        self.adopt.setToolTip("Take its nuclei over, to correct them with clicks")
+
+        region = QHBoxLayout()
+        region.addWidget(self.drawn, 1)
+        region.addWidget(self.draw)
+        box = QGroupBox("Find nuclei in")
+        lines = QVBoxLayout(box)
+        lines.addWidget(self.whole)
+        lines.addWidget(self.view)
+        lines.addLayout(region)
+        lines.addWidget(self.segment)
+        other = QGroupBox("Or start from labels")
+        line = QHBoxLayout(other)
+        line.addWidget(self.labels.native, 1)
+        line.addWidget(self.adopt)
+        note = QLabel("For research; not for diagnosis.")
+        note.setEnabled(False)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.sample)
+        layout.addWidget(box)
+        layout.addWidget(other)
+        layout.addStretch(1)
+        layout.addWidget(note)
+
+        self.draw.clicked.connect(self._on_draw)
+        self.segment.clicked.connect(self._on_segment)
+        self.adopt.clicked.connect(self._on_adopt)
+        workspace.annotation_changed.connect(self.refresh)
+        workspace.progressed.connect(self._on_progress)
+        self.refresh()
+
+    def reset_choices(self) -> None:
+        """Look again which label layers there are."""
+        self.labels.reset_choices()
+
+    def refresh(self) -> None:
+        """Enable what can be done now."""
+        there = self._workspace.annotation is not None
+        self.sample.setVisible(not there)
+        for widget in (self.segment, self.draw, self.adopt):
+            widget.setEnabled(there)
+
+    def _on_progress(self, report: object) -> None:
+        self.segment.setEnabled(report is None and self._workspace.annotation is not None)
+
+    def _on_draw(self) -> None:
+        """Give the user a shapes layer on the image, ready to draw a polygon."""
+        annotation = self._workspace.annotation
+        if annotation is None:
+            return
+        viewer = self._workspace.viewer
+        layer = self._region_layer()
+        if layer is None:
+            layer = Shapes(
+                ndim=2,
+                name="Region",
+                edge_color="#ffe119",
+                face_color="transparent",
+                metadata={METADATA_KEY: {"document": annotation.key, "role": REGION_ROLE}},
+                **same_place(annotation.image),
+            )
+            viewer.add_layer(layer)
+        viewer.layers.selection.active = layer
+        layer.mode = "add_polygon"
+        self.drawn.setChecked(True)
+
+    def _region_layer(self) -> Shapes | None:
+        """Return the shapes layer to segment in: ours, else one the user has selected."""
+        annotation = self._workspace.annotation
+        layers = self._workspace.viewer.layers
+        key = None if annotation is None else annotation.key
+        for layer in layers:
+            if role_of(layer) == (key, REGION_ROLE):
+                return layer  # type: ignore[return-value]
+        active = layers.selection.active
+        return active if isinstance(active, Shapes) and role_of(active) is None else None
+
+    def _on_segment(self) -> None:
+        workspace = self._workspace
+        try:
+            if self.view.isChecked():
+                region = workspace.region_of_view()
+            elif self.drawn.isChecked():
+                layer = self._region_layer()
+                if layer is None:
+                    raise ImageError("Draw a region first: press Draw… and click its corners.")
+                layer.mode = "pan_zoom"
+                region = workspace.region_of_shapes(layer)
+            else:
+                region = workspace.region_of_image()
+            annotation = workspace.annotation
+            if annotation is not None and annotation.mpp is None:
+                if annotation.estimated_mpp is None:
+                    annotation.estimate_mpp()
+                raise ImageError(
+                    "How large are the pixels? State µm/px above, or take the estimate that "
+                    "appears there; then segment."
+                )
+            workspace.segment(region)
+        except NucleusError as error:
+            workspace.warned.emit(str(error))
+
+    def _on_adopt(self) -> None:
+        layer = self.labels.value
+        if layer is None or role_of(layer) is not None:
+            self._workspace.warned.emit("Choose a label layer of another tool to adopt.")
+            return
+        try:
+            self._workspace.adopt(layer)
+        except NucleusError as error:
+            self._workspace.warned.emit(str(error))

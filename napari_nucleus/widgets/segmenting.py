@@ -1,0 +1,152 @@
+"""A segmentation under way in the app: tiles come in from the view's centre, progress, cancel.
+
+Nuclei arrive on the host's threads and enter the document on the main thread, all tiles in one undo
+step; what the user does meanwhile is never overwritten (see `session.run`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_nucleus.core.geometry import Box
+from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.progress import Progress
+from napari_nucleus.core.tiling import TileSpec
+from napari_nucleus.errors import CancelledError, NucleusError
+from napari_nucleus.hosting.job import Job
+from napari_nucleus.models.api import Calibration
+from napari_nucleus.session.run import Run
+from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.model import on_main_thread, when_done
+
+__all__ = ["Region", "Segmentation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where to segment.
+
+    Parameters
+    ----------
+    name
+        What it is called in the history: "view", "region", "image".
+    box
+        Level-0 box around it.
+    polygons
+        Level-0 polygons ``(n, 2)`` of ``(y, x)``, corner-origin; nuclei whose centroid lies in none
+        are left out. Empty for the whole box.
+    """
+
+    name: str
+    box: Box
+    polygons: tuple[NDArray[np.float64], ...] = ()
+
+    def keeps(self, nuclei: Nuclei) -> NDArray[np.bool_]:
+        """Return which nuclei belong to the region, ``(n,)``."""
+        if not self.polygons:
+            return np.ones(len(nuclei), bool)
+        area = shapely.union_all([shapely.Polygon(p[:, ::-1]).buffer(0) for p in self.polygons])
+        centres = nuclei.centroids_yx
+        return shapely.contains_xy(area, centres[:, 1], centres[:, 0])
+
+
+class Segmentation:
+    """One automatic run over a region of an annotation.
+
+    Attributes
+    ----------
+    progressed
+        Emitted on the main thread with a `Progress`.
+    finished
+        Emitted on the main thread with a sentence, when the run has ended in whatever way.
+    """
+
+    progressed = Signal(Progress)
+    finished = Signal(str)
+
+    def __init__(
+        self, annotation: Annotation, region: Region, visible: Box, start_yx: tuple[float, float]
+    ) -> None:
+        self._annotation, self._region = annotation, region
+        self._visible, self._start = visible, start_yx
+        self._job: Job | None = None
+        self._run: Run | None = None
+        self._ended = False
+
+    @property
+    def running(self) -> bool:
+        """True until it has ended."""
+        return not self._ended
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self.progressed.emit(Progress(0, 0, "Loading the model"))
+        when_done(self._annotation.calibration(), self._begin, self._fail)
+
+    def cancel(self) -> None:
+        """Stop within one tile; what was found is kept."""
+        if self._job is not None:
+            self._job.cancel()
+        else:
+            self._end("Cancelled before anything was found.")
+
+    def _begin(self, calibration: Calibration) -> None:
+        if self._ended:
+            return
+        self._run = self._annotation.document.run(f"Segment {self._region.name}")
+        self._job = self._annotation.model.host.segment(
+            self._annotation.source,
+            calibration,
+            self._region.box,
+            self._start,
+            on_tile=lambda spec, nuclei: on_main_thread(self._on_tile, spec, nuclei),
+            on_progress=lambda report: on_main_thread(self._on_progress, report),
+            visible=self._visible,
+        )
+        when_done(self._job.future, self._succeed, self._fail)
+
+    def _on_tile(self, spec: TileSpec, nuclei: Nuclei) -> None:
+        if self._run is None or self._ended:
+            return
+        try:
+            self._run.add_tile(spec.core, nuclei.select(self._region.keeps(nuclei)))
+        except CancelledError:
+            self.cancel()
+        except NucleusError as error:
+            self.cancel()
+            self._annotation.warned.emit(str(error))
+
+    def _on_progress(self, report: Progress) -> None:
+        if not self._ended:
+            self.progressed.emit(report)
+
+    def _succeed(self, _: int) -> None:
+        self._end(self._found())
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, CancelledError):
+            self._end(f"Cancelled. {self._found()}")
+        else:
+            self._annotation.warned.emit(str(error) or type(error).__name__)
+            self._end(f"Stopped by an error. {self._found()}")
+
+    def _found(self) -> str:
+        if self._run is None:
+            return "Nothing was found yet."
+        text = f"{self._run.added:,} nuclei in the {self._region.name}."
+        if self._run.left_out:
+            text += f" {self._run.left_out:,} gave way to nuclei of yours."
+        return text
+
+    def _end(self, message: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._run is not None:
+            self._run.close()
+        self.finished.emit(message)

@@ -1,0 +1,403 @@
+"""What the app is doing in one viewer: the model, the image that is worked on, runs, exports.
+
+Widgets show it and call it; tests drive it. Main thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Shapes
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+from superqt.utils import create_worker
+
+from napari_nucleus import __version__
+from napari_nucleus.core.progress import Progress
+from napari_nucleus.errors import ImageError, NucleusError
+from napari_nucleus.hosting.image_key import image_key
+from napari_nucleus.hosting.planning import click_tile, tile_pixels
+from napari_nucleus.io.export import write_all
+from napari_nucleus.io.results import SegmentationResult, result_of_labels
+from napari_nucleus.models.api import Calibration
+from napari_nucleus.session.document import Document
+from napari_nucleus.widgets.adopting import Adoption
+from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.keys import KeyBinder, key_card
+from napari_nucleus.widgets.layers import layer_source, region_polygons, role_of, visible_box
+from napari_nucleus.widgets.model import AppModel, when_done
+from napari_nucleus.widgets.pointer import Pointer
+from napari_nucleus.widgets.segmenting import Region, Segmentation
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+__all__ = ["Workspace"]
+
+PREFETCHED_TILES = 6
+"""Most click tiles around the view that are encoded while nothing else is to be done."""
+
+PREFETCH_DELAY_MS = 300
+"""How long the view must be still before tiles are encoded in advance."""
+
+
+class Workspace:
+    """The state of the app in one viewer.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    model
+        The model in its process; by default the bundled one.
+
+    Attributes
+    ----------
+    said, warned
+        Emitted with a sentence for the status line; with one that must not be missed.
+    annotation_changed
+        Emitted when another image is worked on, or none.
+    document_changed
+        Emitted when nuclei, their classes or the history changed.
+    progressed
+        Emitted with a `Progress` during a run, with None when it has ended.
+    """
+
+    said = Signal(str)
+    warned = Signal(str)
+    annotation_changed = Signal()
+    document_changed = Signal()
+    progressed = Signal(object)
+
+    def __init__(self, viewer: Viewer, model: AppModel | None = None) -> None:
+        self.viewer = viewer
+        self.model = model or AppModel()
+        self.annotation: Annotation | None = None
+        self.segmentation: Segmentation | None = None
+        self._documents: dict[str, Document] = {}
+        self._pointer = Pointer(viewer, self._image_if_shown, self)
+        self._keys: KeyBinder | None = None
+        self._prefetch_timer = QTimer()
+        self._prefetch_timer.setSingleShot(True)
+        self._prefetch_timer.setInterval(PREFETCH_DELAY_MS)
+        self._prefetch_timer.timeout.connect(self._prefetch)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.camera.events.connect(self._on_camera)
+        self.model.start()
+
+    def close(self) -> None:
+        """Let go of the viewer and end the model's process."""
+        self._prefetch_timer.stop()
+        self.disarm()
+        if self.segmentation is not None and self.segmentation.running:
+            self.segmentation.cancel()
+        self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.viewer.camera.events.disconnect(self._on_camera)
+        self._leave_image()
+        self.model.close()
+
+    # ---- the image
+
+    def set_image(self, image: Image | None) -> None:
+        """Work on an image layer; what was annotated on the same pixels before is there again."""
+        if image is not None and role_of(image) is not None:
+            image = None
+        if self.annotation is not None and self.annotation.image is image:
+            return
+        armed = self.armed
+        self.disarm()
+        self._leave_image()
+        if image is not None:
+            try:
+                self._enter_image(image)
+            except NucleusError as error:
+                self.warned.emit(str(error))
+        if armed:
+            self.arm()
+        self.annotation_changed.emit()
+        self.document_changed.emit()
+
+    def _enter_image(self, image: Image) -> None:
+        key = image_key(layer_source(image, None))
+        annotation = Annotation(self.viewer, image, self.model, self._documents.get(key))
+        self._documents[key] = annotation.document
+        self.annotation = annotation
+        annotation.said.connect(self._say)
+        annotation.warned.connect(self._warn)
+        annotation.document.changed.connect(self._on_document)
+        annotation.document.history_changed.connect(self._on_document)
+        self._schedule_prefetch()
+
+    def _leave_image(self) -> None:
+        annotation, self.annotation = self.annotation, None
+        if annotation is None:
+            return
+        if self.segmentation is not None and self.segmentation.running:
+            self.segmentation.cancel()
+        annotation.document.changed.disconnect(self._on_document)
+        annotation.document.history_changed.disconnect(self._on_document)
+        annotation.close()
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if self.annotation is None or event.value != self.annotation.image:
+            return
+        count = self.annotation.document.count
+        name = self.annotation.image.name
+        self.set_image(None)
+        if count:
+            self.warned.emit(
+                f"{name} was closed; its {count:,} nuclei are kept while napari runs. "
+                "Open the same image again to go on."
+            )
+
+    def _say(self, message: str) -> None:
+        self.said.emit(message)
+
+    def _warn(self, message: str) -> None:
+        self.warned.emit(message)
+
+    def _on_progress(self, report: Progress) -> None:
+        self.progressed.emit(report)
+
+    def _on_document(self, *_: Any) -> None:
+        self.document_changed.emit()
+
+    def _image_if_shown(self) -> Image | None:
+        annotation = self.annotation
+        return annotation.image if annotation is not None and annotation.image.visible else None
+
+    # ---- correcting
+
+    @property
+    def armed(self) -> bool:
+        """True while clicks on the canvas correct nuclei."""
+        return self._pointer.armed
+
+    def arm(self) -> None:
+        """Let clicks on the canvas correct nuclei."""
+        if self.armed:
+            return
+        self._pointer.arm()
+        self._keys = KeyBinder(self.viewer, self._handlers())
+        self._keys.bind()
+        self._schedule_prefetch()
+
+    def disarm(self) -> None:
+        """Give mouse and keys back to napari."""
+        if self._keys is not None:
+            self._keys.unbind()
+            self._keys = None
+        self._pointer.disarm()
+        if self.annotation is not None:
+            self.annotation.marks.show_box(None, None)
+
+    def _handlers(self) -> dict[str, Callable[[], None]]:
+        def of_annotation(act: Callable[[Annotation], None]) -> Callable[[], None]:
+            def handler() -> None:
+                if self.annotation is not None:
+                    act(self.annotation)
+
+            return handler
+
+        handlers = {
+            "toggle_sign": of_annotation(Annotation.toggle_sign),
+            "swap": of_annotation(Annotation.swap),
+            "delete": of_annotation(Annotation.delete),
+            "fill": of_annotation(lambda a: a.binding.toggle_fill()),
+            "hide": of_annotation(lambda a: a.binding.toggle_hidden()),
+            "undo": of_annotation(Annotation.undo),
+            "redo": of_annotation(Annotation.redo),
+            "escape": of_annotation(Annotation.escape),
+            "help": lambda: self.said.emit(key_card()),
+        }
+        for digit in range(1, 10):
+            handlers[str(digit)] = of_annotation(lambda a, d=digit: a.classify_under_pointer(d))
+        return handlers
+
+    # The pointer's target: all goes to the image that is worked on.
+
+    def clicked(self, point_yx: Any, taking: bool) -> None:
+        """Pass a click on."""
+        if self.annotation is not None:
+            self.annotation.clicked(point_yx, taking)
+
+    def boxed(self, first_yx: Any, last_yx: Any) -> None:
+        """Pass a drawn box on."""
+        if self.annotation is not None:
+            self.annotation.boxed(first_yx, last_yx)
+
+    def box_changed(self, first_yx: Any, last_yx: Any) -> None:
+        """Pass a box that is being drawn on."""
+        if self.annotation is not None:
+            self.annotation.box_changed(first_yx, last_yx)
+
+    def hovered(self, point_yx: Any, taking: bool) -> None:
+        """Pass the pointer's place on."""
+        if self.annotation is not None:
+            self.annotation.hovered(point_yx, taking)
+
+    # ---- encoding in advance
+
+    def _on_camera(self, _: Any = None) -> None:
+        self._schedule_prefetch()
+
+    def _schedule_prefetch(self) -> None:
+        if self.armed and self.annotation is not None:
+            self._prefetch_timer.start()
+
+    def _prefetch(self) -> None:
+        annotation = self.annotation
+        if annotation is None or (self.segmentation is not None and self.segmentation.running):
+            return
+
+        def encode(calibration: Calibration) -> None:
+            if self.annotation is annotation:
+                boxes = self._click_tiles_in_view(annotation, calibration)
+                self.model.host.prefetch(annotation.source, boxes, calibration)
+
+        when_done(annotation.calibration(), encode, lambda _: None)
+
+    def _click_tiles_in_view(self, annotation: Annotation, calibration: Calibration) -> list:
+        """Return the click tiles that the view shows, from its centre outwards."""
+        info = self.model.info
+        y0, x0, y1, x1 = visible_box(annotation.image)
+        core, _ = tile_pixels(info.click_tile, info.halo, calibration)
+        centre = np.array([(y0 + y1) / 2, (x0 + x1) / 2])
+        grid = [
+            (y, x)
+            for y in np.arange(y0 + core / 2, max(y1, y0 + core), core)
+            for x in np.arange(x0 + core / 2, max(x1, x0 + core), core)
+            if y < annotation.source.shape[0] and x < annotation.source.shape[1]
+        ]
+        grid.sort(key=lambda p: float(np.hypot(*(np.array(p) - centre))))
+        boxes = [click_tile(p, annotation.source.shape, info, calibration) for p in grid]
+        return list(dict.fromkeys(boxes))[:PREFETCHED_TILES]
+
+    # ---- segmenting
+
+    def region_of_view(self) -> Region:
+        """Return what the canvas shows of the image."""
+        return Region("view", visible_box(self._worked_on().image))
+
+    def region_of_image(self) -> Region:
+        """Return the whole image."""
+        return Region("image", (0, 0, *self._worked_on().source.shape))
+
+    def region_of_shapes(self, shapes: Shapes) -> Region:
+        """Return the drawn shapes as one region.
+
+        Raises
+        ------
+        ImageError
+            If nothing is drawn.
+        """
+        annotation = self._worked_on()
+        polygons = region_polygons(shapes, annotation.image)
+        if not polygons:
+            raise ImageError(f"{shapes.name}: draw a region first, with three corners or more.")
+        points = np.concatenate(polygons)
+        low, high = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int)
+        height, width = annotation.source.shape
+        box = (
+            max(int(low[0]), 0),
+            max(int(low[1]), 0),
+            min(int(high[0]), height),
+            min(int(high[1]), width),
+        )
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise ImageError(f"{shapes.name}: the drawn region lies outside the image.")
+        return Region("region", box, tuple(polygons))
+
+    def segment(self, region: Region) -> Segmentation:
+        """Find every nucleus of a region; returns at once.
+
+        Raises
+        ------
+        ImageError
+            If a run is going on already.
+        """
+        annotation = self._worked_on()
+        if self.segmentation is not None and self.segmentation.running:
+            raise ImageError("A segmentation is running; cancel it first.")
+        visible = visible_box(annotation.image)
+        centre = ((visible[0] + visible[2]) / 2, (visible[1] + visible[3]) / 2)
+        segmentation = Segmentation(annotation, region, visible, centre)
+        self.segmentation = segmentation
+        segmentation.progressed.connect(self._on_progress)
+        segmentation.finished.connect(self._on_segmented)
+        segmentation.start()
+        return segmentation
+
+    def _on_segmented(self, message: str) -> None:
+        self.progressed.emit(None)
+        self.said.emit(message)
+        self._schedule_prefetch()
+
+    def cancel(self) -> None:
+        """Stop the run that is going on."""
+        if self.segmentation is not None and self.segmentation.running:
+            self.segmentation.cancel()
+
+    def _worked_on(self) -> Annotation:
+        if self.annotation is None:
+            raise ImageError("Open an image first.")
+        return self.annotation
+
+    # ---- labels from elsewhere
+
+    def adopt(self, labels: Labels) -> Adoption:
+        """Enter the nuclei of a label layer into the document as one step; returns at once."""
+        adoption = Adoption(self._worked_on(), labels)
+        adoption.finished.connect(self._say)
+        adoption.failed.connect(self._warn)
+        adoption.start()
+        return adoption
+
+    # ---- export
+
+    def snapshot(self) -> SegmentationResult:
+        """Return the document as it is now, for export."""
+        annotation = self._worked_on()
+        labels, rows = annotation.document.to_arrays()
+        provenance = {
+            "program": f"napari-nucleus {__version__}",
+            "model": self.model.name,
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return result_of_labels(
+            labels,
+            annotation.document.scheme,
+            {row.id: row.class_id for row in rows},
+            {row.id: row.score for row in rows},
+            annotation.mpp,
+            provenance,
+        )
+
+    def export(
+        self, folder: Path, stem: str, formats: Collection[str], then: Callable[[str], None]
+    ) -> None:
+        """Write the document's files on another thread; ``then`` is told when they are there.
+
+        Parameters
+        ----------
+        formats
+            Some of `io.export.FORMATS`.
+        """
+        annotation = self._worked_on()
+        result = self.snapshot()
+
+        def write() -> list[Path]:
+            return write_all(result, annotation.source, folder, stem, formats)
+
+        worker = create_worker(write)
+        worker.returned.connect(
+            lambda files: then(
+                f"{len(result):,} nuclei written: {', '.join(f.name for f in files)}"
+            )
+        )
+        worker.errored.connect(lambda error: self.warned.emit(str(error)))
+        worker.start()

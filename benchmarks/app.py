@@ -1,0 +1,115 @@
+"""Clicks in the running app: from the mouse event to the pixels of the outline layer.
+
+A real viewer on a real or virtual screen, the model in its process;
+for images of two sizes, so that it shows that neither size nor number of nuclei matters.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import napari
+import numpy as np
+from napari.layers import Image
+from qtpy.QtWidgets import QApplication
+
+from benchmarks.timing import percentile, row
+from napari_nucleus.sample_data.fields import load_field
+from napari_nucleus.session.actions import import_labels
+from napari_nucleus.widgets.dock import NucleusDock
+
+CLICKS = 60
+
+
+def wait(until: Callable[[], bool], seconds: float = 60) -> None:
+    """Run Qt's events until something is so."""
+    end = time.perf_counter() + seconds
+    while not until():
+        QApplication.processEvents()
+        if time.perf_counter() > end:
+            raise TimeoutError("the app did not answer")
+
+
+def first_look() -> None:
+    """Time from the app's start to the first nuclei on screen."""
+    start = time.perf_counter()
+    viewer = napari.Viewer()
+    dock = NucleusDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
+    dock.segment_tab.sample.click()
+    wait(lambda: dock.workspace.annotation is not None)
+    annotation = dock.workspace.annotation
+    assert annotation is not None
+    wait(lambda: annotation.document.count > 0)
+    row("start of the app to the first nuclei on screen", time.perf_counter() - start, "s", 15)
+    dock.close()
+    viewer.close()
+
+
+def clicks(side: int) -> None:
+    """Time clicks on missing nuclei of a tiled field of ``side`` pixels."""
+    field = load_field("lymphoid")
+    repeat = -(-side // field.rgb.shape[0])
+    rgb = np.tile(field.rgb, (repeat, repeat, 1))[:side, :side]
+    viewer = napari.Viewer()
+    dock = NucleusDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
+    image = viewer.add_image(rgb, name="field", scale=(0.25, 0.25), units=("µm", "µm"))
+    assert isinstance(image, Image)
+    dock.work_on(image)
+    annotation = dock.workspace.annotation
+    assert annotation is not None
+    # Fill the document with nuclei, except where the clicks will be.
+    offsets = np.arange(repeat * repeat).reshape(repeat, repeat) * int(field.labels.max())
+    labels = np.kron(offsets, np.ones(field.labels.shape, np.int64))
+    labels = np.where(
+        np.tile(field.labels, (repeat, repeat)) > 0,
+        np.tile(field.labels, (repeat, repeat)) + labels,
+        0,
+    )[:side, :side]
+    labels[:512, :512] = 0
+    import_labels(annotation.document, labels)
+    dock.tabs.setCurrentWidget(dock.correct_tab)
+    centres = [
+        np.argwhere(field.labels == i).mean(axis=0) + 0.5
+        for i in range(1, int(field.labels.max()) + 1)
+    ]
+    places = [c for c in centres if (c > 40).all() and (c < 470).all()][: CLICKS + 1]
+    warm, cold = [], []
+    outlines = annotation.binding.layers[1]
+    for n, place in enumerate(places):
+        before, count = outlines.data[:512, :512].copy(), annotation.document.count
+        start = time.perf_counter()
+        dock.workspace.clicked(place, False)
+        wait(lambda: not annotation.tool.pending)
+        elapsed = (time.perf_counter() - start) * 1000
+        if annotation.document.count > count:
+            assert (outlines.data[:512, :512] != before).any()
+            (cold if n == 0 else warm).append(elapsed)
+    size = f"{side} x {side}, {annotation.document.count:,} nuclei"
+    row(f"first click on cold tissue, {size}", cold[0] if cold else float("nan"), "ms", 500)
+    row(f"click to pixels, median, {size}", statistics.median(warm), "ms", 60)
+    row(f"click to pixels, 95 %, {size}", percentile(warm, 0.95), "ms", 120)
+    undo = []
+    for _ in range(20):
+        start = time.perf_counter()
+        annotation.undo()
+        undo.append((time.perf_counter() - start) * 1000)
+    row(f"undo to pixels, median, {size}", statistics.median(undo), "ms", 50)
+    dock.close()
+    viewer.close()
+
+
+def main() -> None:
+    """Print the rows of the running app."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
+    first_look()
+    for side in (2048, 8192):
+        clicks(side)
+
+
+if __name__ == "__main__":
+    main()

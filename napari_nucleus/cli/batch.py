@@ -1,0 +1,146 @@
+"""Segmenting files from the command line: one after the other, with progress, bad ones named."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from napari_nucleus import __version__
+from napari_nucleus.core.image import ArraySource, ImageSource, check_mpp
+from napari_nucleus.core.progress import Progress as Report
+from napari_nucleus.errors import AnnotationError, ImageError, NucleusError
+from napari_nucleus.hosting.local import calibrate_source, segment_source
+from napari_nucleus.io.export import write_all
+from napari_nucleus.io.images import open_image
+from napari_nucleus.io.results import SegmentationResult, result_of_nuclei
+from napari_nucleus.models import zoo
+from napari_nucleus.models.api import Calibration
+
+__all__ = ["run_demo", "screen_available", "segment_files", "segment_image"]
+
+Say = Callable[[str], None]
+
+
+def segment_files(
+    images: Sequence[Path],
+    out: Path,
+    model: str,
+    mpp: float | None,
+    device: str,
+    weights: Path | None,
+    say: Say,
+    complain: Say,
+) -> list[Path]:
+    """Segment files and write their results; return those that failed.
+
+    Raises
+    ------
+    NucleusError
+        If nothing can be done at all: unknown model, bad weights, bad pixel size, no folder.
+    """
+    check_mpp(mpp, "--mpp")
+    _check_stems(images)
+    loaded = zoo.load_model(model, device, weights)
+    failed: list[Path] = []
+    for file in images:
+        try:
+            source = open_image(file, mpp)
+            result, calibration = segment_image(loaded, source, file.name)
+            written = write_all(result, source, out, file.stem)
+        except AnnotationError:
+            raise
+        except NucleusError as error:
+            complain(str(error))
+            failed.append(file)
+            continue
+        say(
+            f"{file.name}: {len(result):,} nuclei{_scale_note(calibration)} -> "
+            f"{', '.join(p.name for p in written)}"
+        )
+    return failed
+
+
+def segment_image(
+    model: Any, source: ImageSource, name: str
+) -> tuple[SegmentationResult, Calibration]:
+    """Segment one image with a progress bar; return the result and the scale that was used."""
+    calibration = calibrate_source(model, source)
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} tiles"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(name, total=None)
+
+        def show(report: Report) -> None:
+            bar.update(task, completed=report.done, total=report.total)
+
+        nuclei = segment_source(model, source, calibration, on_progress=show)
+    provenance = {
+        "program": f"napari-nucleus {__version__}",
+        "model": model.info.name,
+        "weights": model.digest[:16],
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mpp": round(calibration.mpp, 4),
+        "mpp_estimated": int(calibration.mpp_estimated),
+    }
+    result = result_of_nuclei(nuclei, source.shape, model.info.classes, calibration.mpp, provenance)
+    return result, calibration
+
+
+def run_demo(out: Path, field: str, device: str, say: Say) -> ImageSource:
+    """Segment a bundled field, write its results, and say how they compare with its truth."""
+    from napari_nucleus.sample_data.fields import FIELD_NAMES, load_field
+    from napari_nucleus.training.evaluation import compare_labels
+
+    if field not in FIELD_NAMES:
+        raise ImageError(f"No bundled field {field!r}; there is {', '.join(FIELD_NAMES)}.")
+    truth = load_field(field)
+    source = ArraySource(truth.rgb, truth.spec.mpp, f"{field} (bundled)")
+    model = zoo.load_model(zoo.DEFAULT_MODEL, device)
+    result, _ = segment_image(model, source, field)
+    written = write_all(result, source, out, field)
+    scores = compare_labels(truth.labels, result.labels, truth.spec.mpp)
+    say(
+        f"{field}: {len(result)} nuclei found, {scores.n_true} drawn by the generator, "
+        f"PQ {scores.pq:.2f}, detection F1 {scores.detection_f1:.2f}"
+    )
+    say("written: " + ", ".join(str(out / file.name) for file in written))
+    return source
+
+
+def screen_available() -> bool:
+    """Return whether a window can be opened here."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _check_stems(images: Sequence[Path]) -> None:
+    """Raise if two images would write the same files."""
+    seen: dict[str, Path] = {}
+    for file in images:
+        if file.stem in seen:
+            raise ImageError(
+                f"{file} and {seen[file.stem]} would both be written as {file.stem}.*; "
+                "segment them into different folders."
+            )
+        seen[file.stem] = file
+
+
+def _scale_note(calibration: Calibration) -> str:
+    if not calibration.mpp_estimated:
+        return ""
+    return f" (no pixel size in the file; {calibration.mpp:.3f} µm/px estimated from nuclei)"

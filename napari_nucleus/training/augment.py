@@ -224,9 +224,9 @@ def _change_optics(
     if rng.random() < config.resample:
         picture = Image.fromarray(rgb)
         factor = rng.uniform(*config.resample_range)
-        small = tuple(max(int(n * factor), 8) for n in picture.size)
+        w, h = (max(int(n * factor), 8) for n in picture.size)
         rgb = np.asarray(
-            picture.resize(small, Image.Resampling.BILINEAR).resize(
+            picture.resize((w, h), Image.Resampling.BILINEAR).resize(
                 picture.size, Image.Resampling.BICUBIC
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class TrainingImages:
     ``annotated`` maps source names to images; ``development`` is never trained on.
     """
 
-    annotated: dict[str, Sequence[AnnotatedImage]]
+    annotated: Mapping[str, Sequence[AnnotatedImage]]
     points: Sequence[PointImage]
     development: Sequence[AnnotatedImage]
 

@@ -232,7 +232,7 @@ def _cases(
     return cases
 
 
-def _deepest(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _deepest(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     """Return the centre of the pixel deepest inside a mask."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     return np.array(np.unravel_index(int(np.argmax(depth)), depth.shape)) + 0.5

@@ -81,26 +81,28 @@ def nano_recipe(device: torch.device, steps: int | None, workers: int, seed: int
 
     all_sources = SamplerConfig()
     outlined = replace(all_sources, consep=0.65, dsb2018=0.20, synthetic=0.15, points=0.0)
-    common = {"workers": workers, "seed": seed}
     return NanoRecipe(
         config=NANO,
         dense=StagePlan(
             run(10_000 if gpu else 20_000, 2e-3 if gpu else 1e-3, ema=0.999),
             sizes=((1.0, 256, 64),) if gpu else ((0.8, 128, 8), (1.0, 256, 4)),
             sampler=all_sources,
-            **common,
+            workers=workers,
+            seed=seed,
         ),
         clicks=StagePlan(
             run(8_000, 8e-4),
             sizes=((1.0, 256, 16),) if gpu else ((1.0, 192, 3),),
             sampler=outlined,
-            **common,
+            workers=workers,
+            seed=seed,
         ),
         detector=StagePlan(
             run(8_000, 6e-4, clip=1.0),
             sizes=((1.0, 256, 16),) if gpu else ((1.0, 256, 3),),
             sampler=outlined,
-            **common,
+            workers=workers,
+            seed=seed,
         ),
         click_training=ClickConfig(),
         objects=ObjectConfig(),
@@ -196,9 +198,7 @@ def draw_fields(count: int, size: int, seed: int) -> list[AnnotatedImage]:
 def _draw_field(size: int, seed: int, i: int) -> AnnotatedImage:
     rng = np.random.default_rng([seed, i])
     field = generate_field(random_spec(rng, (size, size), 0.25), rng)
-    return AnnotatedImage(
-        f"synthetic_{i}", "synthetic", field.rgb, field.labels, field.class_of_id
-    )
+    return AnnotatedImage(f"synthetic_{i}", "synthetic", field.rgb, field.labels, field.class_of_id)
 
 
 def _cache_fields(fields: list[AnnotatedImage], cache: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,7 +91,7 @@ class CropSampler:
 
     def __init__(
         self,
-        images: dict[str, Sequence[AnnotatedImage]],
+        images: Mapping[str, Sequence[AnnotatedImage]],
         points: Sequence[PointImage],
         size: int,
         config: SamplerConfig | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,13 +56,14 @@ def _segment_dense(
 ) -> np.ndarray:
     """Return instances of a whole image from dense maps that are computed in tiles."""
     h, w = rgb.shape[:2]
+    encoder: Any = model.encoder
     foreground, distance = np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)
     for y in range(0, h, tile):
         for x in range(0, w, tile):
             y0, x0 = max(y - halo, 0), max(x - halo, 0)
             y1, x1 = min(y + tile + halo, h), min(x + tile + halo, w)
             piece = torch.from_numpy(rgb[y0:y1, x0:x1]).to(device).permute(2, 0, 1)[None]
-            maps = model(to_network(piece.float() / 255, model.encoder.config.multiple))
+            maps = model(to_network(piece.float() / 255, encoder.config.multiple))
             core = np.s_[y - y0 : min(y + tile, h) - y0, x - x0 : min(x + tile, w) - x0]
             foreground[y : y + tile, x : x + tile] = maps.foreground[0, 0].sigmoid().cpu()[core]
             distance[y : y + tile, x : x + tile] = maps.distance[0, 0].cpu()[core]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from napari_nucleus.training.sampler import Crop
 from napari_nucleus.training.scores import score_boxes, score_clicks, score_dense
 
 __all__ = ["DenseNetwork", "train_clicks", "train_dense", "train_detector"]
+
+Module = TypeVar("Module", bound=nn.Module)
 
 CLASS_WEIGHTS = (0.7, 1.0, 1.0, 2.0, 0.7)
 """Frequency to the power −0.5, capped, of the canonical classes in the training data."""
@@ -78,7 +80,7 @@ def train_dense(
 ) -> nn.Module:
     """Train encoder and dense heads; the last part of the steps uses larger crops."""
     torch.manual_seed(plan.seed)
-    model = DenseNetwork(config).to(device, memory_format=torch.channels_last)
+    model = _placed(DenseNetwork(config), device)
     groups = [{"params": list(model.parameters())}]
     loss = DenseLoss(device, plan.autocast)
     score = score_dense(images.development, device)
@@ -112,7 +114,7 @@ def train_clicks(
     torch.manual_seed(plan.seed)
     model = Segmenter(config)
     load_matching(model, start)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = _placed(model, device)
     shared = [*model.encoder.parameters(), *(model.dense.parameters() if model.dense else ())]
     heads = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
     groups = [
@@ -140,9 +142,15 @@ def train_detector(
     torch.manual_seed(plan.seed)
     model = UniNuc(config)
     load_matching(model.segmenter, start)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = _placed(model, device)
     groups = [{"params": list(model.detector.parameters())}]
     loss = DetectorLoss(teaching, plan.run.steps, device, plan.autocast, plan.seed)
     batches = plan.batches(images, box_batch(config), resumed_step(out))
     score = score_boxes(images.development, device)
     return fit(model, groups, batches, loss, plan.run, out, score, "f1", say)
+
+
+def _placed(model: Module, device: torch.device) -> Module:
+    model.to(device)
+    # The format is missing among the overloads that torch declares.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

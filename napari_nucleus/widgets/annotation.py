@@ -35,7 +35,7 @@ from napari_nucleus.widgets.marks import Marks
 from napari_nucleus.widgets.model import AppModel, on_main_thread, when_done
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    from napari.viewer import Viewer
 
 __all__ = ["Annotation"]
 
@@ -146,11 +146,7 @@ class Annotation:
 
     def swap(self) -> None:
         """Show the other reading of the last click."""
-        result = self.tool.swap()
-        if result is None:
-            self.said.emit("The last click has no other reading.")
-        else:
-            self._on_result(result)
+        self._do(self.tool.swap)
 
     def delete(self) -> None:
         """Remove the selected nucleus, or the one under the pointer."""

@@ -24,7 +24,7 @@ from napari_nucleus.session.document import Document
 from napari_nucleus.widgets.layers import METADATA_KEY, role_of, same_place
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    from napari.viewer import Viewer
 
 __all__ = ["LARGEST_SIDE", "LayerBinding"]
 

@@ -123,8 +123,9 @@ class CorrectTab(QWidget):
         self.remove.setEnabled(nucleus is not None)
         for i in range(self._classes.count()):
             item = self._classes.itemAt(i)
-            if item is not None and item.widget() is not None:
-                item.widget().setEnabled(nucleus is not None)
+            button = None if item is None else item.widget()
+            if button is not None:
+                button.setEnabled(nucleus is not None)
         if annotation is None or nucleus is None:
             self.selected.setText("No nucleus selected. Click one.")
             return
@@ -141,8 +142,9 @@ class CorrectTab(QWidget):
         annotation = self._workspace.annotation
         while self._classes.count():
             item = self._classes.takeAt(0)
-            if item is not None and item.widget() is not None:
-                item.widget().deleteLater()
+            button = None if item is None else item.widget()
+            if button is not None:
+                button.deleteLater()
         if annotation is not None:
             annotation.selection_changed.connect(self.refresh, unique=True)
             self._add_classes(annotation.document.scheme)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from psygnal import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,

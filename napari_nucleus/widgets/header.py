@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from magicgui.widgets import create_widget
+from magicgui.widgets import ComboBox, create_widget
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -34,7 +34,7 @@ class Header(QWidget):
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._workspace = workspace
-        self.image = create_widget(annotation=Image, options={"nullable": True})
+        self.image = cast(ComboBox, create_widget(annotation=Image, options={"nullable": True}))
         self.image.native.setToolTip("The image whose nuclei are segmented and corrected")
         self.mpp = QDoubleSpinBox()
         self.mpp.setDecimals(4)

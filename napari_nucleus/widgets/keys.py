@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari import Viewer
     from napari.layers import Layer
+    from napari.viewer import Viewer
 
 __all__ = ["ACTIONS", "KeyAction", "KeyBinder", "current_keys", "key_card"]
 

@@ -12,7 +12,7 @@ from napari_nucleus.core.geometry import points_to_centre_origin
 from napari_nucleus.widgets.layers import METADATA_KEY, same_place
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    from napari.viewer import Viewer
 
 __all__ = ["Marks"]
 

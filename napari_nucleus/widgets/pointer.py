@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from napari_nucleus.widgets.layers import point_of_event
 
 if TYPE_CHECKING:
-    from napari import Viewer
     from napari.layers import Image
+    from napari.viewer import Viewer
 
 __all__ = ["SLOP", "Pointer", "PointerTarget"]
 

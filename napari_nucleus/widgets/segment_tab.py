@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from magicgui.widgets import create_widget
+from magicgui.widgets import ComboBox, create_widget
 from napari.layers import Labels, Shapes
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -51,7 +51,7 @@ class SegmentTab(QWidget):
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Find every nucleus there. One undo step; it can be cancelled")
         self.segment.setDefault(True)
-        self.labels = create_widget(annotation=Labels, options={"nullable": True})
+        self.labels = cast(ComboBox, create_widget(annotation=Labels, options={"nullable": True}))
         self.labels.native.setToolTip("A label layer from elsewhere")
         self.adopt = QPushButton("Adopt")
         self.adopt.setToolTip("Take its nuclei over, to correct them with clicks")

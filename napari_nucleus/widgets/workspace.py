@@ -34,7 +34,7 @@ from napari_nucleus.widgets.pointer import Pointer
 from napari_nucleus.widgets.segmenting import Region, Segmentation
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    from napari.viewer import Viewer
 
 __all__ = ["Workspace"]
 

@@ -273,11 +273,8 @@ def _build(cls: Any, values: dict[str, Any]) -> Any:
     known = {f.name: f for f in fields(cls)}
     arguments = {}
     for name, value in values.items():
-        default = (
-            known[name].default_factory()
-            if callable(getattr(known.get(name), "default_factory", None))
-            else None
-        )
+        factory: Any = known[name].default_factory if name in known else None
+        default = factory() if callable(factory) else None
         if is_dataclass(default):
             value = _build(type(default), value)
         elif isinstance(value, list):

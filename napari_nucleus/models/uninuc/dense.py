@@ -54,6 +54,7 @@ class DenseHeads(nn.Module):
         self.sizes = (1, 1, 2, 1, n_classes)
         self.body = nn.Sequential(ConvNormAct(in_dim, dim), ConvNormAct(dim, dim))
         self.out = nn.Conv2d(dim, sum(self.sizes), 1)
+        assert self.out.bias is not None
         with torch.no_grad():
             # Foreground covers about a fifth of tissue, centres about a hundredth.
             self.out.bias[0] = -1.4

@@ -79,8 +79,9 @@ class Projector(nn.Module):
             x = self.project[i](maps[i])
             if above is not None:
                 x = x + F.interpolate(above, x.shape[-2:], mode="nearest")
-            above = self.blocks[i](x)
-            out.append(above)
+            x = self.blocks[i](x)
+            above = x
+            out.append(x)
         return out[::-1]
 
 
@@ -89,17 +90,17 @@ class C2f(nn.Module):
 
     def __init__(self, dim: int, n: int) -> None:
         super().__init__()
-        self.half = dim // 2
+        self.part = dim // 2
         self.enter = ConvX(dim, dim, 1)
         self.bottlenecks = nn.ModuleList(
-            nn.Sequential(ConvX(self.half, self.half, 3), ConvX(self.half, self.half, 3))
+            nn.Sequential(ConvX(self.part, self.part, 3), ConvX(self.part, self.part, 3))
             for _ in range(n)
         )
-        self.leave = ConvX(self.half * (n + 2), dim, 1)
+        self.leave = ConvX(self.part * (n + 2), dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a map of the same shape."""
-        stages = list(self.enter(x).split(self.half, 1))
+        stages = list(self.enter(x).split(self.part, 1))
         for bottleneck in self.bottlenecks:
             stages.append(stages[-1] + bottleneck(stages[-1]))
         return self.leave(torch.cat(stages, 1))

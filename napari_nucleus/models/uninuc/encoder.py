@@ -114,8 +114,9 @@ class Neck(nn.Module):
             x = self.convs[i](maps[i])
             if above is not None and i in self.top_down:
                 x = x + F.interpolate(self.lateral[i](above), scale_factor=2.0, mode="nearest")
-            above = self.blocks[i](x)
-            out.append(above)
+            x = self.blocks[i](x)
+            above = x
+            out.append(x)
         return out[::-1]
 
 

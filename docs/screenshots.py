@@ -70,8 +70,8 @@ def main() -> None:
     annotation = dock.workspace.annotation
     assert annotation is not None
     point = missed_nucleus(dock)
-    viewer.camera.center = (0, *(point * 0.25))
-    viewer.camera.zoom *= 3
+    viewer.scene.camera.center = (0, *(point * 0.25))
+    viewer.scene.camera.zoom *= 3
     wait(lambda: True)
     take("before_click")
     dock.workspace.clicked(point, False)

@@ -32,9 +32,7 @@ app.add_typer(evaluate, name="evaluate")
 
 Model = Annotated[str, typer.Option("--model", help="Model; see `napari-nucleus models`.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Weights = Annotated[
-    Path | None, typer.Option(help="Weights file in place of the bundled one.", dir_okay=False)
-]
+Weights = Annotated[Path | None, typer.Option(help="Weights file in place of the bundled one.")]
 Mpp = Annotated[
     float | None,
     typer.Option(help="µm per pixel. By default what the file says, else an estimate."),
@@ -70,13 +68,11 @@ def main() -> None:
     except NucleusError as error:
         _complain(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        _complain("Interrupted.")
-        sys.exit(130)
 
 
 def _complain(message: str) -> None:
-    typer.echo(f"napari-nucleus: {message}", err=True)
+    """Say what is wrong in one line, whatever a decoder's own message looks like."""
+    typer.echo(f"napari-nucleus: {' '.join(message.split())}", err=True)
 
 
 def _version(wanted: bool) -> None:
@@ -135,8 +131,13 @@ def evaluate_segmentation(
     for name, row in scores["images"].items():
         typer.echo(f"{name}: " + _numbers(row))
     typer.echo("mean: " + _numbers(scores["mean"]))
-    if scores["worst"]:
-        typer.echo(f"worst: {scores['worst']['name']} (PQ {scores['worst']['pq']})")
+    _report_worst(scores["worst"])
+
+
+def _report_worst(worst: dict[str, Any] | None) -> None:
+    """Name the worst image; there is none where no image has a nucleus on either side."""
+    if worst is not None:
+        typer.echo(f"worst: {worst['name']} (PQ {worst['pq']})")
 
 
 def _numbers(row: dict[str, Any]) -> str:
@@ -171,7 +172,7 @@ def evaluate_automatic(
         return
     for variant, result in scores.items():
         typer.echo(f"{variant}: {_numbers(result['mean'])}")
-        typer.echo(f"  worst: {result['worst']['name']} (PQ {result['worst']['pq']})")
+        _report_worst(result["worst"])
 
 
 @evaluate.command("interactive")
@@ -285,7 +286,7 @@ def demo(
 
 @app.command("open")
 def open_image(
-    image: Annotated[Path, typer.Argument(help="Image to open in napari.", dir_okay=False)],
+    image: Annotated[Path, typer.Argument(help="Image to open in napari.")],
     mpp: Mpp = None,
 ) -> None:
     """Open an image in napari with the napari-nucleus dock."""
@@ -296,6 +297,12 @@ def open_image(
 
 
 def _open_app(source: Any, name: str) -> None:
+    from napari_nucleus.cli.batch import screen_available
+
+    if not screen_available():
+        raise NucleusError(
+            "There is no screen to open a window on; `napari-nucleus segment` works without one."
+        )
     try:
         from napari_nucleus.widgets.launch import launch
     except ImportError as error:

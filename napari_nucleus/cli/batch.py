@@ -17,7 +17,8 @@ from napari_nucleus.core.image import ArraySource, ImageSource, check_mpp
 from napari_nucleus.core.progress import Progress as Report
 from napari_nucleus.errors import AnnotationError, ImageError, NucleusError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
-from napari_nucleus.io.export import write_all
+from napari_nucleus.io.export import ENDINGS, write_all
+from napari_nucleus.io.folders import make_folder
 from napari_nucleus.io.images import open_image
 from napari_nucleus.io.results import SegmentationResult, result_of_nuclei
 from napari_nucleus.models import zoo
@@ -43,11 +44,14 @@ def segment_files(
     Raises
     ------
     NucleusError
-        If nothing can be done at all: unknown model, bad weights, bad pixel size, no folder.
+        If nothing can be done at all: unknown model, bad weights, bad pixel size, no folder, or a
+        result would replace an image or another result.
     """
     check_mpp(mpp, "--mpp")
     _check_stems(images)
+    _check_targets(images, out)
     loaded = zoo.load_model(model, device, weights)
+    make_folder(out)
     failed: list[Path] = []
     for file in images:
         try:
@@ -74,12 +78,13 @@ def segment_image(
     calibration = calibrate_source(model, source)
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} tiles"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(name, total=None)
@@ -107,6 +112,7 @@ def run_demo(out: Path, field: str, device: str, say: Say) -> ImageSource:
 
     if field not in FIELD_NAMES:
         raise ImageError(f"No bundled field {field!r}; there is {', '.join(FIELD_NAMES)}.")
+    make_folder(out)
     truth = load_field(field)
     source = ArraySource(truth.rgb, truth.spec.mpp, f"{field} (bundled)")
     model = zoo.load_model(zoo.DEFAULT_MODEL, device)
@@ -129,15 +135,30 @@ def screen_available() -> bool:
 
 
 def _check_stems(images: Sequence[Path]) -> None:
-    """Raise if two images would write the same files."""
+    """Raise if two images would write the same files, on file systems that ignore case as well."""
     seen: dict[str, Path] = {}
     for file in images:
-        if file.stem in seen:
+        stem = file.stem.casefold()
+        if stem in seen:
             raise ImageError(
-                f"{file} and {seen[file.stem]} would both be written as {file.stem}.*; "
+                f"{seen[stem]} and {file} would both be written as {file.stem}.*; "
                 "segment them into different folders."
             )
-        seen[file.stem] = file
+        seen[stem] = file
+
+
+def _check_targets(images: Sequence[Path], out: Path) -> None:
+    """Raise if a result would take the place of an image."""
+    by_place = {file.resolve(): file for file in images}
+    for file in images:
+        for ending in ENDINGS.values():
+            target = out / f"{file.stem}{ending}"
+            image = by_place.get(target.resolve())
+            if image is not None:
+                raise ImageError(
+                    f"{image}: the results of {file.name} would take the place of this image; "
+                    "choose another folder with --out."
+                )
 
 
 def _scale_note(calibration: Calibration) -> str:

@@ -18,7 +18,7 @@ from napari_nucleus.io.overlay import write_overlay
 from napari_nucleus.io.results import SegmentationResult
 from napari_nucleus.io.tables import write_table
 
-__all__ = ["FORMATS", "write_all"]
+__all__ = ["ENDINGS", "FORMATS", "write_all"]
 
 FORMATS: Mapping[str, str] = {
     "labels": "Label TIFF (instance ids)",
@@ -27,6 +27,14 @@ FORMATS: Mapping[str, str] = {
     "overlay": "Overlay PNG",
 }
 """What can be written, with what to call it."""
+
+ENDINGS: Mapping[str, str] = {
+    "labels": ".tif",
+    "geojson": ".geojson",
+    "csv": ".csv",
+    "overlay": "_overlay.png",
+}
+"""What follows the stem in the name of each file."""
 
 
 def write_all(
@@ -69,24 +77,18 @@ def write_all(
     out_dir = Path(out_dir)
     if not stem or Path(stem).name != stem:
         raise AnnotationError(f"{stem!r} cannot begin a file name; leave out folders.")
-    writers: dict[str, tuple[str, Callable[[Path], None]]] = {
-        "labels": (
-            f"{stem}.tif",
-            lambda file: write_labels(file, result.labels, result.mpp, result.provenance),
-        ),
-        "geojson": (
-            f"{stem}.geojson",
-            lambda file: write_geojson(file, result, uuid.uuid5(NUCLEI_NAMESPACE, stem)),
-        ),
-        "csv": (f"{stem}.csv", lambda file: write_table(file, result)),
-        "overlay": (f"{stem}_overlay.png", lambda file: write_overlay(file, source, result)),
+    writers: dict[str, Callable[[Path], None]] = {
+        "labels": lambda file: write_labels(file, result.labels, result.mpp, result.provenance),
+        "geojson": lambda file: write_geojson(file, result, uuid.uuid5(NUCLEI_NAMESPACE, stem)),
+        "csv": lambda file: write_table(file, result),
+        "overlay": lambda file: write_overlay(file, source, result),
     }
     unknown = [name for name in formats if name not in writers]
     if unknown or not formats:
         raise AnnotationError(
             f"Format {unknown[0] if unknown else 'missing'!r}: choose of {', '.join(FORMATS)}."
         )
-    chosen = [writers[name] for name in writers if name in formats]
+    chosen = [(f"{stem}{ENDINGS[name]}", writers[name]) for name in writers if name in formats]
     part = None
     try:
         out_dir.mkdir(parents=True, exist_ok=True)

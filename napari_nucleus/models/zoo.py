@@ -73,8 +73,20 @@ def describe(name: str, weights: Path | None = None) -> ModelInfo:
 
 
 def card(name: str) -> str:
-    """Return a model's card: data, licences, recipe, scores, what it is bad at (Markdown)."""
-    return _resource(_entry(name), "card.md").read_text("utf-8")
+    """Return a model's card: data, licences, recipe, scores, what it is bad at (Markdown).
+
+    Raises
+    ------
+    ModelError
+        If there is no model of that name, or it came without a card.
+    """
+    file = _resource(_entry(name), "card.md")
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{file}: {name} came without its card; install the package anew."
+        ) from error
 
 
 def load_model(name: str, device: str = "auto", weights: str | Path | None = None) -> Any:

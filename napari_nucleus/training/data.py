@@ -99,15 +99,15 @@ def load_annotated(image: Path, source: str = "") -> AnnotatedImage:
 
     Raises
     ------
-    LabelsError
-        If there is no annotation, or its size is not the image's.
+    ImageError, LabelsError
+        If a file cannot be read, there is no annotation, or its size is not the image's.
     """
     instance_file = image.with_name(f"{image.stem}_inst.png")
     class_file = image.with_name(f"{image.stem}_cls.png")
     if not instance_file.exists():
         raise LabelsError(f"{instance_file}: no such file; {image.name} has no annotation.")
-    rgb = np.asarray(Image.open(image).convert("RGB"))
-    raw = check_labels(np.asarray(Image.open(instance_file)), instance_file.name)
+    rgb = _pixels(image, "RGB")
+    raw = check_labels(_pixels(instance_file), instance_file.name)
     if raw.shape != rgb.shape[:2]:
         raise LabelsError(
             f"{instance_file.name}: {raw.shape} labels for an image of {rgb.shape[:2]}."
@@ -119,7 +119,7 @@ def load_annotated(image: Path, source: str = "") -> AnnotatedImage:
     target = np.full(labels.max() + 1, UNKNOWN_CLASS, np.uint8)
     target[0] = 0
     if class_file.exists():
-        classes = np.asarray(Image.open(class_file))
+        classes = _pixels(class_file)
         if classes.shape != labels.shape:
             raise LabelsError(
                 f"{class_file.name}: {classes.shape} classes for an image of {labels.shape}."
@@ -148,13 +148,30 @@ def load_nucls(folder: Path, split: str = "train") -> list[PointImage]:
     """Return NuCLS tiles with points; ``split`` is ``"train"`` or ``"test"``."""
     images = []
     for file in sorted(_existing(folder / "nucls_points").glob(f"nucls_{split}_*.png")):
-        with file.with_name(f"{file.stem}_points.csv").open(newline="") as handle:
+        points, target = _points(file.with_name(f"{file.stem}_points.csv"))
+        images.append(PointImage(file.stem, _pixels(file, "RGB"), points, target))
+    return images
+
+
+def _points(file: Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Read pixel centres ``(k, 2)`` and class targets ``(k,)`` from a table of NuCLS."""
+    try:
+        with file.open(newline="") as handle:
             rows = list(csv.DictReader(handle))
         points = np.array([[float(r["y"]), float(r["x"])] for r in rows]).reshape(-1, 2) + 0.5
         target = [_NUCLS_CLASSES.get(r["class"], UNKNOWN_CLASS) for r in rows]
-        rgb = np.asarray(Image.open(file).convert("RGB"))
-        images.append(PointImage(file.stem, rgb, points, np.array(target, np.uint8)))
-    return images
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise LabelsError(f"{file}: no table of x, y and class ({error}).") from error
+    return points, np.array(target, np.uint8)
+
+
+def _pixels(file: Path, mode: str | None = None) -> NDArray:
+    """Read a picture as it is, or in one of Pillow's modes."""
+    try:
+        with Image.open(file) as picture:
+            return np.asarray(picture if mode is None else picture.convert(mode))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{file}: damaged, or no picture ({error}).") from error
 
 
 def evaluation_pairs(
@@ -168,7 +185,7 @@ def evaluation_pairs(
     Raises
     ------
     ImageError
-        If a folder is missing or nothing pairs up.
+        If a folder is missing, a name is not there, or nothing pairs up.
     """
     labels = _existing(truth or images)
     pairs = []
@@ -182,6 +199,9 @@ def evaluation_pairs(
         label_file = next((f for f in found if f.exists()), None)
         if label_file is not None and (not names or file.stem in names):
             pairs.append((file, label_file))
+    absent = sorted(set(names) - {image.stem for image, _ in pairs})
+    if absent:
+        raise ImageError(f"{images}: no image {absent[0]!r} with a label map in {labels}.")
     if not pairs:
         raise ImageError(f"{images}: no image here has a label map NAME_inst.png in {labels}.")
     return pairs

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_nucleus.core.image import check_mpp
 from napari_nucleus.core.metrics import (
     DetectionTable,
     OverlapTable,
@@ -80,13 +81,34 @@ def evaluate_segmentation(pred: Path, true: Path, mpp: float = 0.25) -> dict[str
     Raises
     ------
     LabelsError
-        If files are missing, do not pair up, or are no label maps.
+        If files are missing, do not pair up, are no label maps, or differ in size.
+    ImageError
+        If ``mpp`` is none a microscope can have.
     """
+    check_mpp(mpp, "--mpp")
     images = {
-        name: compare_labels(read_labels(true_file).labels, read_labels(pred_file).labels, mpp)
+        name: _compare_files(pred_file, true_file, mpp)
         for name, pred_file, true_file in label_pairs(pred, true)
     }
     return summarise(images)
+
+
+def _compare_files(pred_file: Path, true_file: Path, mpp: float) -> SegmentationScores:
+    pred, true = _labels_of(pred_file), _labels_of(true_file)
+    if pred.shape != true.shape:
+        raise LabelsError(
+            f"{pred_file} has {pred.shape[1]} x {pred.shape[0]} pixels, but its truth {true_file} "
+            f"{true.shape[1]} x {true.shape[0]}; give label maps of the same image."
+        )
+    return compare_labels(true, pred, mpp)
+
+
+def _labels_of(file: Path) -> NDArray[np.integer]:
+    """Read a label map; predictions and truths share their names, so errors name the folder."""
+    try:
+        return read_labels(file).labels
+    except LabelsError as error:
+        raise LabelsError(f"{error} (in {file.parent})") from error
 
 
 def summarise(images: dict[str, SegmentationScores]) -> dict[str, Any]:

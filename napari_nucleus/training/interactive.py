@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_nucleus.core.geometry import Box, box_union, clip_box, pad_box
-from napari_nucleus.core.image import ImageSource
+from napari_nucleus.core.image import ImageSource, check_mpp
 from napari_nucleus.core.metrics import OverlapTable, mean_segmentation_accuracy
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
@@ -448,11 +448,18 @@ def evaluate_interactive(
     -------
     ``msa`` (mean over images, for each round), ``images`` (by name), ``clicks`` (see
     `ClickCounts.summary`), ``n_nuclei``.
+
+    Raises
+    ------
+    NucleusError
+        If the model, the pixel size or a file is not what it should be.
     """
+    check_mpp(mpp, "--mpp")
+    pairs = evaluation_pairs(images, names, truth)
     loaded = zoo.load_model(model, device, weights)
     counts = ClickCounts()
     by_image: dict[str, list[float]] = {}
-    for image_file, label_file in evaluation_pairs(images, names, truth):
+    for image_file, label_file in pairs:
         source = open_image(image_file, mpp)
         labels = read_labels(label_file, source.shape).labels
         rng = np.random.default_rng(seed)

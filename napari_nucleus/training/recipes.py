@@ -19,7 +19,8 @@ import torch
 
 from napari_nucleus import __version__
 from napari_nucleus.core.stain import LabStatistics, lab_statistics
-from napari_nucleus.errors import ModelError, WeightsError
+from napari_nucleus.errors import ImageError, ModelError, WeightsError
+from napari_nucleus.io.folders import make_folder
 from napari_nucleus.models.devices import resolve_device
 from napari_nucleus.models.uninuc.build import save_network
 from napari_nucleus.models.uninuc.config import UniNucConfig
@@ -30,6 +31,7 @@ from napari_nucleus.training.batches import StagePlan, TrainingImages
 from napari_nucleus.training.click_targets import ObjectConfig
 from napari_nucleus.training.clicks import ClickConfig
 from napari_nucleus.training.data import (
+    CONSEP_DEVELOPMENT,
     AnnotatedImage,
     load_consep,
     load_dsb2018,
@@ -131,6 +133,8 @@ def train_model(
         If there is no recipe for the model.
     ImageError, LabelsError
         If the data folder lacks something.
+    AnnotationError
+        If the run folder cannot be made.
     WeightsError
         If a stage is asked for before the one that it starts from.
     """
@@ -138,7 +142,7 @@ def train_model(
         raise ModelError(f"No recipe for {model!r}; there is one for uninuc-nano.")
     on = resolve_device(device)
     recipe = nano_recipe(on, steps, workers, seed)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     wanted = STAGES if stage == "all" else (stage,)
     if wanted != ("pack",):
         images = load_training_images(data, recipe, seed, out / "synthetic.npz", say)
@@ -176,8 +180,23 @@ def train_model(
 def load_training_images(
     data: Path, recipe: NanoRecipe, seed: int, cache: Path, say: Callable[[str], None]
 ) -> TrainingImages:
-    """Read the data sets and draw the synthetic fields, which are kept in ``cache``."""
+    """Read the data sets and draw the synthetic fields, which are kept in ``cache``.
+
+    Raises
+    ------
+    ImageError, LabelsError
+        If the data folder lacks something; before anything is drawn.
+    """
     annotated = {"consep": load_consep(data), "dsb2018": load_dsb2018(data)}
+    points, development = load_nucls(data), load_consep(data, development=True)
+    for name, images in annotated.items():
+        if not images:
+            raise ImageError(f"{data / name}: no image to train on; see training/data.py.")
+    if not development:
+        raise ImageError(
+            f"{data / 'consep'}: none of the development images that select the weights is here "
+            f"({', '.join(CONSEP_DEVELOPMENT)})."
+        )
     synthetic = _cached_fields(cache)
     if len(synthetic) != recipe.synthetic_fields:
         say(f"drawing {recipe.synthetic_fields} synthetic fields")
@@ -186,7 +205,7 @@ def load_training_images(
     annotated["synthetic"] = synthetic
     for name, images in annotated.items():
         say(f"{name}: {len(images)} images, {nuclei_count(images):,} nuclei")
-    return TrainingImages(annotated, load_nucls(data), load_consep(data, development=True))
+    return TrainingImages(annotated, points, development)
 
 
 def draw_fields(count: int, size: int, seed: int) -> list[AnnotatedImage]:

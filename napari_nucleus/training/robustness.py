@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_nucleus.core.image import ArraySource
+from napari_nucleus.core.image import ArraySource, check_mpp
 from napari_nucleus.core.stain import LabStatistics, lab_statistics, restain
 from napari_nucleus.errors import ModelError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
@@ -39,6 +39,7 @@ def changed_copy(
     ModelError
         If there is no such change.
     """
+    _check_change(change)
     if change in ("halved", "doubled"):
         h, w = labels.shape
         size = (w // 2, h // 2) if change == "halved" else (w * 2, h * 2)
@@ -50,11 +51,14 @@ def changed_copy(
     if change == "restained":
         source = lab_statistics(rgb)
         return (rgb if source is None else restain(rgb, source, OTHER_STAIN)), labels, 1.0
-    if change == "jpeg40":
-        buffer = io.BytesIO()
-        Image.fromarray(rgb).save(buffer, "JPEG", quality=40)
-        return np.asarray(Image.open(buffer)), labels, 1.0
-    raise ModelError(f"No change {change!r}; there is {', '.join(CHANGES)}.")
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=40)
+    return np.asarray(Image.open(buffer)), labels, 1.0
+
+
+def _check_change(change: str) -> None:
+    if change not in CHANGES:
+        raise ModelError(f"No change {change!r}; there is {', '.join(CHANGES)}.")
 
 
 def evaluate_model(
@@ -78,10 +82,19 @@ def evaluate_model(
     Returns
     -------
     For ``"original"`` and each change what `summarise` returns.
+
+    Raises
+    ------
+    NucleusError
+        If the model, a change, the pixel size or a file is not what it should be.
     """
+    check_mpp(mpp, "--mpp")
+    for change in changes:
+        _check_change(change)
+    pairs = evaluation_pairs(images, names)
     loaded = zoo.load_model(model, device, weights)
     scores: dict[str, dict[str, SegmentationScores]] = {}
-    for image_file, label_file in evaluation_pairs(images, names):
+    for image_file, label_file in pairs:
         source = open_image(image_file)
         rgb = source.read((0, 0, *source.shape))
         labels = read_labels(label_file, source.shape).labels

@@ -171,7 +171,6 @@ class LayerBinding:
 
     def _on_changed(self, box: Box, kinds: frozenset[str]) -> None:
         if "labels" in kinds:
-            _y0, _x0, _y1, _x1 = box
             self._write(self._layers[INSTANCES], box, self._document.labels(box))
         if kinds & {"labels", "classes"}:
             self._redraw_outline(box)

@@ -71,8 +71,8 @@ class Footer(QWidget):
         self.redo.clicked.connect(self._act(Annotation.redo))
         self.cancel.clicked.connect(lambda: workspace.cancel())
         self.export.clicked.connect(self._on_export)
-        workspace.said.connect(self.message.setText)
-        workspace.warned.connect(self.message.setText)
+        workspace.said.connect(self._on_message)
+        workspace.warned.connect(self._on_message)
         workspace.progressed.connect(self._on_progress)
         workspace.document_changed.connect(self.refresh)
         workspace.annotation_changed.connect(self.refresh)
@@ -105,6 +105,9 @@ class Footer(QWidget):
             self.saved.setText("")
         else:
             self.saved.setText("not exported yet" if changed else "exported")
+
+    def _on_message(self, message: str) -> None:
+        self.message.setText(message)
 
     @staticmethod
     def _show_step(button: QPushButton, verb: str, name: str | None, key: str) -> None:

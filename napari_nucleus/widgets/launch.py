@@ -16,7 +16,7 @@ def open_viewer(source: ImageSource, name: str) -> tuple[napari.Viewer, NucleusD
     scale = {} if source.mpp is None else {"scale": (source.mpp,) * 2, "units": ("µm", "µm")}
     image = viewer.add_image(source.read((0, 0, *source.shape)), name=name, rgb=True, **scale)
     if source.mpp is not None:
-        viewer.scale_bar.visible = True
+        viewer.canvas.overlays.scale_bar.visible = True
     dock = NucleusDock(viewer)
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     dock.work_on(image)

@@ -74,7 +74,7 @@ class Marks:
             shapes.append(self._box)
             kinds.append("rectangle")
             texts.append("")
-        reach = CROSS_PX / max(self._viewer.camera.zoom * float(self._image.scale[-1]), 1e-6)
+        reach = CROSS_PX / max(self._viewer.scene.camera.zoom * float(self._image.scale[-1]), 1e-6)
         for point, text in self._waiting.values():
             for direction in ((0.0, 1.0), (1.0, 0.0)):
                 step = np.array(direction) * reach
@@ -97,7 +97,7 @@ class Marks:
             self._layer = self._new_layer()
         if not shapes or self._layer is None:
             return
-        width = 2.0 / max(self._viewer.camera.zoom * float(self._image.scale[-1]), 1e-6)
+        width = 2.0 / max(self._viewer.scene.camera.zoom * float(self._image.scale[-1]), 1e-6)
         self._layer.add(
             shapes,
             shape_type=kinds,

@@ -87,9 +87,9 @@ class Pointer:
             return
         start, pressed = _screen(event), point_of_event(image, event.position)
         taking, boxing = "Control" in event.modifiers, "Shift" in event.modifiers
-        panned = self._viewer.camera.mouse_pan
+        panned = self._viewer.scene.camera.mouse_pan
         if boxing:
-            self._viewer.camera.mouse_pan = False
+            self._viewer.scene.camera.mouse_pan = False
         moved = False
         try:
             yield
@@ -100,7 +100,7 @@ class Pointer:
                 yield
         finally:
             if boxing:
-                self._viewer.camera.mouse_pan = panned
+                self._viewer.scene.camera.mouse_pan = panned
                 self._target.box_changed(None, None)
         if not moved:
             self._target.clicked(pressed, taking)

@@ -86,7 +86,7 @@ class Workspace:
         self._prefetch_timer.setInterval(PREFETCH_DELAY_MS)
         self._prefetch_timer.timeout.connect(self._prefetch)
         viewer.layers.events.removed.connect(self._on_layer_removed)
-        viewer.camera.events.connect(self._on_camera)
+        viewer.scene.camera.events.connect(self._on_camera)
         self.model.start()
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Workspace:
         if self.segmentation is not None and self.segmentation.running:
             self.segmentation.cancel()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        self.viewer.camera.events.disconnect(self._on_camera)
+        self.viewer.scene.camera.events.disconnect(self._on_camera)
         self._leave_image()
         self.model.close()
 

@@ -34,6 +34,7 @@ INFO = ModelInfo(
     source="bundled",
 )
 DARK = 128
+CARVED_RADIUS = 3.0
 DEADLY = (255, 0, 0)
 """A tile whose first pixel has this colour kills the worker."""
 
@@ -113,13 +114,25 @@ def die_of(tile: Tile) -> None:
 
 
 def select(labels: np.ndarray, prompts: Prompts) -> MaskPrediction:
-    y, x = np.floor(prompts.points_yx[-1]).astype(int)
+    """Select the component that is prompted, less a disk around every negative point."""
+    y, x = np.floor(_place(prompts)).astype(int)
     mask = labels == labels[y, x] if labels[y, x] else np.zeros_like(labels, bool)
+    yy, xx = np.indices(labels.shape) + 0.5
+    for cy, cx in prompts.points_yx[~prompts.positive]:
+        mask &= (yy - cy) ** 2 + (xx - cx) ** 2 > CARVED_RADIUS**2
     logits = MaskLogits(np.zeros((2, 2), np.float16), (y - 4.0, x - 4.0, y + 4.0, x + 4.0))
     if not mask.any():
         return MaskPrediction(np.zeros((0, 0), bool), (y, x, y, x), logits, 0.0)
     found = Nuclei.from_masks([mask], [(0, 0)])
     return MaskPrediction(found.masks[0], tuple(int(v) for v in found.boxes[0]), logits, 0.9)
+
+
+def _place(prompts: Prompts) -> np.ndarray:
+    """Return the last positive point, or else the middle of the box or of the earlier mask."""
+    if prompts.positive.any():
+        return prompts.points_yx[prompts.positive][-1]
+    box = np.array(prompts.box or prompts.mask_box)
+    return (box[:2] + box[2:]) / 2
 
 
 def threshold(folder: str | None = None, **info: object) -> Threshold:

@@ -13,7 +13,7 @@ from napari_nucleus.models.devices import resolve_device
 from napari_nucleus.models.uninuc.config import UniNucConfig
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.predictor import UniNucPredictor
-from napari_nucleus.models.weights import fill, read_weights, write_weights
+from napari_nucleus.models.weights import WeightsFile, fill, read_weights, write_weights
 
 __all__ = ["load_predictor", "save_network"]
 
@@ -37,12 +37,20 @@ def load_predictor(info: ModelInfo, file: Path, device: str) -> UniNucPredictor:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise WeightsError(f"{file}: its configuration is of another version: {error}.") from error
     fill(network, weights.tensors, file.name)
-    network = network.to(on)
+    return UniNucPredictor(network.to(on), info, weights.digest, _training_stain(weights, file))
+
+
+def _training_stain(weights: WeightsFile, file: Path) -> LabStatistics | None:
     stain = weights.header.get("training_stain")
-    training_stain = None
-    if stain is not None:
-        training_stain = LabStatistics(tuple(stain["mean"]), tuple(stain["std"]))
-    return UniNucPredictor(network, info, weights.digest, training_stain)
+    if stain is None:
+        return None
+    try:
+        mean, std = (tuple(float(v) for v in stain[key]) for key in ("mean", "std"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{file}: its training stain {stain!r} is no mean and std.") from error
+    if len(mean) != 3 or len(std) != 3:
+        raise WeightsError(f"{file}: its training stain {stain!r} is not of three channels.")
+    return LabStatistics(mean, std)
 
 
 def save_network(

@@ -1,0 +1,57 @@
+"""A real viewer with the dock, its model a fake in a process of its own, and a hand to drive it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "hosting"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def only_the_main_thread_touches_the_viewer(monkeypatch):
+    monkeypatch.setenv("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "1")
+
+
+@pytest.fixture
+def discs() -> np.ndarray:
+    """A picture of 160 x 200 with dark discs of 9 pixels every 20, for the threshold model."""
+    rgb = np.full((160, 200, 3), 235, np.uint8)
+    yy, xx = np.mgrid[:160, :200]
+    for y in range(20, 150, 20):
+        for x in range(20, 190, 20):
+            rgb[(yy - y) ** 2 + (xx - x) ** 2 <= 16] = (90, 60, 120)
+    return rgb
+
+
+@pytest.fixture
+def app(make_napari_viewer, qtbot, tmp_path):
+    """The dock in a shown viewer; orders to the model are files in ``app.orders``."""
+    from driver import Driver
+
+    from napari_nucleus.hosting.messages import ModelSpec
+    from napari_nucleus.widgets.dock import NucleusDock
+    from napari_nucleus.widgets.model import AppModel
+
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1100, 800)
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    model = AppModel(spec=ModelSpec("hosting_fakes:threshold", {"folder": str(orders)}))
+    dock = NucleusDock(viewer, model)
+    docked = viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
+    driver = Driver(viewer, dock, qtbot, orders)
+    yield driver
+    driver.settle()
+    dock.close()
+    viewer.window.remove_dock_widget(docked)
+
+
+@pytest.fixture
+def correcting(app, discs):
+    """The app on the discs, at 0.5 µm per pixel, ready to correct."""
+    app.open(discs)
+    app.correct()
+    return app

@@ -279,6 +279,8 @@ def demo(
     """Segment a bundled field, write the results, score them, open the app."""
     from napari_nucleus.cli.batch import run_demo, screen_available
 
+    if show:
+        _check_screen()
     image = run_demo(out, field, device, _report)
     if show or (show is None and screen_available()):
         _open_app(image, field)
@@ -297,12 +299,7 @@ def open_image(
 
 
 def _open_app(source: Any, name: str) -> None:
-    from napari_nucleus.cli.batch import screen_available
-
-    if not screen_available():
-        raise NucleusError(
-            "There is no screen to open a window on; `napari-nucleus segment` works without one."
-        )
+    _check_screen()
     try:
         from napari_nucleus.widgets.launch import launch
     except ImportError as error:
@@ -311,3 +308,13 @@ def _open_app(source: Any, name: str) -> None:
             "install them with: pip install 'napari-nucleus[app]'"
         ) from error
     launch(source, name)
+
+
+def _check_screen() -> None:
+    """Refuse in words where Qt would end the process."""
+    from napari_nucleus.cli.batch import screen_available
+
+    if not screen_available():
+        raise NucleusError(
+            "There is no screen to open a window on; `napari-nucleus segment` works without one."
+        )

@@ -43,14 +43,14 @@ def damaged_tile(path: Path) -> None:
     path.write_bytes(data)
 
 
-def huge_claim(path: Path) -> None:
-    """A TIFF of a few bytes that states a billion pixels on each side."""
-    entries = [(256, 4, 1, 10**9), (257, 4, 1, 10**9), (258, 3, 1, 8), (262, 3, 1, 1),
-               (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 10**9), (279, 4, 1, 8)]  # fmt: skip
+def claiming(side: int):
+    """A TIFF of a few bytes whose header states ``side`` grey pixels on each side."""
+    entries = [(256, side), (257, side), (258, 8), (262, 1), (273, 8), (277, 1), (278, side),
+               (279, 8)]  # fmt: skip
     directory = struct.pack("<H", len(entries)) + b"".join(
-        struct.pack("<HHII", *entry) for entry in entries
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries
     )
-    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + b"\0" * 4)
+    return lambda path: path.write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + b"\0" * 4)
 
 
 def hidden_nan(path: Path) -> None:
@@ -74,7 +74,7 @@ BAD_IMAGES = {
     "svg": (lambda path: path.write_text("<svg/>"), ["no image"]),
     "gif": (lambda path: Image.fromarray(RGB).save(path, "gif"), ["no image"]),
     "numpy": (lambda path: np.save(path.open("wb"), RGB), ["no image"]),
-    "zero height": (tiff(np.zeros((0, 50, 3), np.uint8), photometric="rgb"), ["0"]),
+    "zero size": (claiming(0), ["0"]),
     "NaN": (tiff(NAN, photometric="rgb"), ["NaN"]),
     "NaN on the finest level": (hidden_nan, ["NaN"]),
     "negative float": (tiff(np.full((40, 50), -0.5, np.float32)), ["negative", "-0.5"]),
@@ -88,7 +88,7 @@ BAD_IMAGES = {
     ),
     "cmyk": (tiff(np.zeros((40, 50, 4), np.uint8), photometric="separated"), ["SEPARATED"]),
     "complex": (tiff(np.zeros((40, 50), np.complex64)), ["complex64"]),
-    "huge claim": (huge_claim, ["1000000000"]),
+    "huge claim": (claiming(10**9), ["1000000000"]),
     "damaged tile": (damaged_tile, ["damaged"]),
 }
 
@@ -143,7 +143,7 @@ BAD_LABELS = {
     "text": (text, ["no label map"]),
     "empty": (lambda path: path.touch(), ["empty"]),
     "truncated": (truncated("png"), ["damaged"]),
-    "huge claim": (huge_claim, ["damaged"]),
+    "huge claim": (claiming(10**9), ["damaged"]),
 }
 
 

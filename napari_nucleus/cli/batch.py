@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_nucleus import __version__
 from napari_nucleus.core.image import ArraySource, ImageSource, check_mpp
+from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress as Report
 from napari_nucleus.errors import AnnotationError, ImageError, NucleusError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
@@ -65,7 +66,7 @@ def segment_files(
             failed.append(file)
             continue
         say(
-            f"{file.name}: {len(result):,} nuclei{_scale_note(calibration)} -> "
+            f"{file.name}: {counted(len(result))}{_scale_note(calibration)} -> "
             f"{', '.join(p.name for p in written)}"
         )
     return failed

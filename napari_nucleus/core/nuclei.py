@@ -17,7 +17,7 @@ from napari_nucleus.core.geometry import Box, box_intersection
 from napari_nucleus.core.prompts import MaskLogits
 from napari_nucleus.errors import LabelsError
 
-__all__ = ["Nuclei", "check_labels"]
+__all__ = ["Nuclei", "check_labels", "counted"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,3 +266,8 @@ def check_labels(labels: NDArray, name: str = "labels") -> NDArray[np.integer]:
     if labels.size and int(labels.max()) > np.iinfo(np.int32).max:
         raise LabelsError(f"{name}: id {labels.max()} is above {np.iinfo(np.int32).max}.")
     return labels
+
+
+def counted(n: int) -> str:
+    """Return a number of nuclei in words: ``1 nucleus``, ``2,536 nuclei``."""
+    return "1 nucleus" if n == 1 else f"{n:,} nuclei"

@@ -9,14 +9,14 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
-from superqt.utils import create_worker
 
-from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.nuclei import Nuclei, counted
 from napari_nucleus.errors import CancelledError, LabelsError, NucleusError
 from napari_nucleus.session.actions import batches_of
 from napari_nucleus.session.label_map import nuclei_of_label_map
 from napari_nucleus.session.run import Run
 from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.background import in_background
 from napari_nucleus.widgets.layers import offset_onto
 
 __all__ = ["Adoption"]
@@ -55,10 +55,7 @@ class Adoption:
             nuclei, ids = nuclei_of_label_map(data, scheme=scheme, name=name)
             return nuclei.shifted(dy, dx), ids
 
-        worker = create_worker(read)
-        worker.returned.connect(self._begin)
-        worker.errored.connect(lambda error: self.failed.emit(str(error)))
-        worker.start()
+        in_background(read, self._begin, lambda error: self.failed.emit(str(error)))
 
     def _begin(self, read: tuple[Nuclei, NDArray[np.int64]]) -> None:
         nuclei, wished = read
@@ -76,7 +73,7 @@ class Adoption:
             self._run.add(nuclei, ids.tolist())
         except StopIteration:
             self._run.close()
-            text = f"{self._run.added:,} nuclei adopted from {self._layer.name}."
+            text = f"{counted(self._run.added)} adopted from {self._layer.name}."
             if self._run.left_out:
                 text += f" {self._run.left_out:,} were left out: others hold their place."
             self.finished.emit(text)

@@ -29,10 +29,11 @@ from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Requ
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.store import MemoryStore
 from napari_nucleus.session.tool import ClickTool
+from napari_nucleus.widgets.background import on_main_thread, when_done
 from napari_nucleus.widgets.binding import CARVING, REMOVING, SELECTED, LayerBinding
 from napari_nucleus.widgets.layers import layer_mpp, layer_source
 from napari_nucleus.widgets.marks import Marks
-from napari_nucleus.widgets.model import AppModel, on_main_thread, when_done
+from napari_nucleus.widgets.model import AppModel
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

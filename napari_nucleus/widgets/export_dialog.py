@@ -52,6 +52,7 @@ class ExportDialog(QDialog):
         for box in self.formats.values():
             layout.addWidget(box)
         layout.addWidget(buttons)
+        self.save = buttons.button(QDialogButtonBox.StandardButton.Save)
         browse.clicked.connect(self._on_browse)
         buttons.accepted.connect(self._on_save)
         buttons.rejected.connect(self.reject)

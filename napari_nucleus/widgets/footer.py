@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.export_dialog import ExportDialog
@@ -96,7 +97,7 @@ class Footer(QWidget):
             f"{document.scheme.name_of(class_id)} {count:,}"
             for class_id, count in sorted(counts.items())
         ]
-        self.counts.setText(f"<b>{document.count:,} nuclei</b> &nbsp; " + " &nbsp; ".join(chips))
+        self.counts.setText(f"<b>{counted(document.count)}</b> &nbsp; " + " &nbsp; ".join(chips))
         self._show_step(self.undo, "Undo", document.history.undo_name, self._undo_key)
         self._show_step(self.redo, "Redo", document.history.redo_name, self._redo_key)
         self.export.setEnabled(document.count > 0)

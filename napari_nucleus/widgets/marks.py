@@ -5,56 +5,70 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Shapes
+from napari.layers import Image, Points, Vectors
 from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import points_to_centre_origin
 from napari_nucleus.widgets.layers import METADATA_KEY, same_place
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 __all__ = ["Marks"]
 
-CROSS_PX = 7.0
-"""Half the size of a waiting click's cross, in screen pixels."""
+CROSS_PX = 14.0
+"""Size of a waiting click's cross, in screen pixels."""
+
+COLOR = "#ffe119"
 
 
 class Marks:
-    """A layer of ours that holds a few strokes; it exists only while there are any.
+    """Two layers of ours that hold a few strokes, made when there is something to show.
+
+    They stay, empty, until `close`: making and removing a layer costs more than a click may take.
 
     Parameters
     ----------
     viewer, image
         Where to draw, and on what.
     key
-        Identifies the document in the layer's metadata.
+        Identifies the document in the layers' metadata.
     """
 
     def __init__(self, viewer: Viewer, image: Image, key: str) -> None:
         self._viewer, self._image, self._key = viewer, image, key
-        self._box: NDArray[np.float64] | None = None
         self._waiting: dict[int, tuple[NDArray[np.float64], str]] = {}
-        self._layer: Shapes | None = None
+        self._crosses: Points | None = None
+        self._edges: Vectors | None = None
 
     def show_box(self, first_yx: Any | None, last_yx: Any | None) -> None:
         """Show a box by two opposite corners; None takes it away."""
         if first_yx is None or last_yx is None:
-            self._box = None
-        else:
-            (y0, x0), (y1, x1) = np.asarray(first_yx), np.asarray(last_yx)
-            self._box = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
-        self._redraw()
+            if self._edges is not None:
+                self._edges.visible = False
+            return
+        (y0, x0), (y1, x1) = np.asarray(first_yx), np.asarray(last_yx)
+        corners = points_to_centre_origin(np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]]))
+        edges = np.stack([corners, np.roll(corners, -1, axis=0) - corners], axis=1)
+        layer = self._edges
+        if layer is None or layer not in self._viewer.layers:
+            layer = Vectors(edges, edge_color=COLOR, vector_style="line", **self._arguments("box"))
+            self._add(layer)
+            self._edges = layer
+        layer.edge_width = 2.0 * self._image_pixels_per_screen_pixel()
+        layer.data = edges
+        layer.visible = True
 
     def wait(self, number: int, point_yx: NDArray[np.float64], text: str = "") -> None:
         """Show that the click of a request waits, with a word beside it."""
         self._waiting[number] = (point_yx, text)
-        self._redraw()
+        self._show_waiting()
 
     def done(self, number: int) -> None:
         """Take a request's click away."""
         if self._waiting.pop(number, None) is not None:
-            self._redraw()
+            self._show_waiting()
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -63,61 +77,47 @@ class Marks:
 
     def close(self) -> None:
         """Take everything away."""
-        self._box, self._waiting = None, {}
-        self._redraw()
+        self._waiting = {}
+        for layer in (self._crosses, self._edges):
+            if layer is not None and layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._crosses = self._edges = None
 
-    def _redraw(self) -> None:
-        shapes: list[NDArray[np.float64]] = []
-        kinds: list[str] = []
-        texts: list[str] = []
-        if self._box is not None:
-            shapes.append(self._box)
-            kinds.append("rectangle")
-            texts.append("")
-        reach = CROSS_PX / max(self._viewer.scene.camera.zoom * float(self._image.scale[-1]), 1e-6)
-        for point, text in self._waiting.values():
-            for direction in ((0.0, 1.0), (1.0, 0.0)):
-                step = np.array(direction) * reach
-                shapes.append(np.array([point - step, point + step]))
-                kinds.append("line")
-                texts.append(text if direction[1] else "")
-        self._replace([points_to_centre_origin(s) for s in shapes], kinds, texts)
-
-    def _replace(
-        self, shapes: list[NDArray[np.float64]], kinds: list[str], texts: list[str]
-    ) -> None:
-        layers = self._viewer.layers
-        if self._layer is not None and self._layer in layers:
-            if not shapes:
-                layers.remove(self._layer)
-                self._layer = None
+    def _show_waiting(self) -> None:
+        layer = self._crosses
+        if layer is None or layer not in self._viewer.layers:
+            if not self._waiting:
                 return
-            self._layer.data = []
-        elif shapes:
-            self._layer = self._new_layer()
-        if not shapes or self._layer is None:
-            return
-        width = 2.0 / max(self._viewer.scene.camera.zoom * float(self._image.scale[-1]), 1e-6)
-        self._layer.add(
-            shapes,
-            shape_type=kinds,
-            edge_width=width,
-            edge_color="#ffe119",
-            face_color="transparent",
-        )
-        self._layer.features = {"text": texts}
+            layer = Points(
+                ndim=2,
+                symbol="cross",
+                face_color=COLOR,
+                border_width=0,
+                features={"text": np.zeros(0, str)},
+                text={"string": "{text}", "size": 9, "color": COLOR, "anchor": "upper_left"},
+                **self._arguments("waiting"),
+            )
+            self._add(layer)
+            self._crosses = layer
+        layer.visible = bool(self._waiting)
+        if self._waiting:
+            layer.data = points_to_centre_origin(np.array([p for p, _ in self._waiting.values()]))
+            layer.features = {"text": np.array(self.texts)}
+            layer.size = CROSS_PX * self._image_pixels_per_screen_pixel()
 
-    def _new_layer(self) -> Shapes:
-        layer = Shapes(
-            ndim=2,
-            name=f"{self._image.name} marks",
-            features={"text": np.zeros(0, str)},
-            text={"string": "{text}", "size": 9, "color": "#ffe119", "anchor": "upper_left"},
-            metadata={METADATA_KEY: {"document": self._key, "role": "marks"}},
+    def _image_pixels_per_screen_pixel(self) -> float:
+        zoom = self._viewer.scene.camera.zoom
+        return 1.0 / max(zoom * float(self._image.scale[-1]), 1e-6)
+
+    def _arguments(self, role: str) -> dict[str, Any]:
+        return {
+            "name": f"{self._image.name} {role}",
+            "metadata": {METADATA_KEY: {"document": self._key, "role": role}},
             **same_place(self._image),
-        )
+        }
+
+    def _add(self, layer: Layer) -> None:
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(layer)
         if active is not None:
             self._viewer.layers.selection.active = active
-        return layer

@@ -1,33 +1,19 @@
-"""The app's model: one host for the viewer, its calibrations, and the way back to the main thread.
-
-Everything here returns at once. Answers of the host come on its threads and are handed to Qt's.
-"""
+"""The app's model: one host for the viewer, and its calibrations; all calls return at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
-from typing import Any, TypeVar
 
 from psygnal import Signal
-from superqt.utils import ensure_main_thread
 
 from napari_nucleus.core.image import ImageSource
-from napari_nucleus.errors import CancelledError
 from napari_nucleus.hosting.host import Host
 from napari_nucleus.hosting.messages import ModelSpec
 from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration, ModelInfo
+from napari_nucleus.widgets.background import on_main_thread
 
-__all__ = ["AppModel", "on_main_thread"]
-
-T = TypeVar("T")
-
-
-def on_main_thread(function: Callable[..., Any], *arguments: Any) -> None:
-    """Call a function on the main thread, later if this is another thread."""
-    ensure_main_thread(function)(*arguments)  # type: ignore[operator]
+__all__ = ["AppModel"]
 
 
 class AppModel:
@@ -83,26 +69,3 @@ class AppModel:
 
     def _on_state(self, state: str) -> None:
         on_main_thread(self.state_changed.emit, state)
-
-
-def when_done(
-    future: Future[T],
-    then: Callable[[T], None],
-    failed: Callable[[BaseException], None],
-) -> None:
-    """Call ``then`` with a future's result, or ``failed`` with its error, on the main thread.
-
-    A cancelled future calls ``failed`` with `CancelledError`.
-    """
-
-    def report(done: Future[T]) -> None:
-        try:
-            result = done.result()
-        except (FutureCancelledError, CancelledError):
-            on_main_thread(failed, CancelledError("Cancelled."))
-        except Exception as error:  # whatever went wrong is for the user to read
-            on_main_thread(failed, error)
-        else:
-            on_main_thread(then, result)
-
-    future.add_done_callback(report)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from magicgui.widgets import ComboBox, create_widget
+from magicgui.widgets import ComboBox
 from napari.layers import Labels, Shapes
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -51,7 +51,7 @@ class SegmentTab(QWidget):
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Find every nucleus there. One undo step; it can be cancelled")
         self.segment.setDefault(True)
-        self.labels = cast(ComboBox, create_widget(annotation=Labels, options={"nullable": True}))
+        self.labels = ComboBox(nullable=True, choices=self._labels_of_others)
         self.labels.native.setToolTip("A label layer from elsewhere")
         self.adopt = QPushButton("Adopt")
         self.adopt.setToolTip("Take its nuclei over, to correct them with clicks")
@@ -84,6 +84,10 @@ class SegmentTab(QWidget):
         workspace.annotation_changed.connect(self.refresh)
         workspace.progressed.connect(self._on_progress)
         self.refresh()
+
+    def _labels_of_others(self, _: object) -> list[Labels]:
+        layers = self._workspace.viewer.layers
+        return [x for x in layers if isinstance(x, Labels) and role_of(x) is None]
 
     def reset_choices(self) -> None:
         """Look again which label layers there are."""
@@ -158,8 +162,8 @@ class SegmentTab(QWidget):
 
     def _on_adopt(self) -> None:
         layer = self.labels.value
-        if layer is None or role_of(layer) is not None:
-            self._workspace.warned.emit("Choose a label layer of another tool to adopt.")
+        if layer is None:
+            self._workspace.warned.emit("Open a label layer first, and choose it here.")
             return
         try:
             self._workspace.adopt(layer)

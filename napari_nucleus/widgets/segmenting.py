@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_nucleus.core.geometry import Box
-from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.nuclei import Nuclei, counted
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.core.tiling import TileSpec
 from napari_nucleus.errors import CancelledError, NucleusError
@@ -22,7 +22,7 @@ from napari_nucleus.hosting.job import Job
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.session.run import Run
 from napari_nucleus.widgets.annotation import Annotation
-from napari_nucleus.widgets.model import on_main_thread, when_done
+from napari_nucleus.widgets.background import on_main_thread, when_done
 
 __all__ = ["Region", "Segmentation"]
 
@@ -138,7 +138,7 @@ class Segmentation:
     def _found(self) -> str:
         if self._run is None:
             return "Nothing was found yet."
-        text = f"{self._run.added:,} nuclei in the {self._region.name}."
+        text = f"{counted(self._run.added)} in the {self._region.name}."
         if self._run.left_out:
             text += f" {self._run.left_out:,} gave way to nuclei of yours."
         return text

@@ -14,9 +14,9 @@ import numpy as np
 from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
-from superqt.utils import create_worker
 
 from napari_nucleus import __version__
+from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import ImageError, NucleusError
 from napari_nucleus.hosting.image_key import image_key
@@ -27,9 +27,10 @@ from napari_nucleus.models.api import Calibration
 from napari_nucleus.session.document import Document
 from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.background import in_background, when_done
 from napari_nucleus.widgets.keys import KeyBinder, key_card
 from napari_nucleus.widgets.layers import layer_source, region_polygons, role_of, visible_box
-from napari_nucleus.widgets.model import AppModel, when_done
+from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.pointer import Pointer
 from napari_nucleus.widgets.segmenting import Region, Segmentation
 
@@ -78,6 +79,7 @@ class Workspace:
         self.model = model or AppModel()
         self.annotation: Annotation | None = None
         self.segmentation: Segmentation | None = None
+        self._adoption: Adoption | None = None
         self._documents: dict[str, Document] = {}
         self._pointer = Pointer(viewer, self._image_if_shown, self)
         self._keys: KeyBinder | None = None
@@ -150,7 +152,7 @@ class Workspace:
         self.set_image(None)
         if count:
             self.warned.emit(
-                f"{name} was closed; its {count:,} nuclei are kept while napari runs. "
+                f"{name} was closed; its annotation ({counted(count)}) is kept while napari runs. "
                 "Open the same image again to go on."
             )
 
@@ -355,6 +357,7 @@ class Workspace:
         adoption.finished.connect(self._say)
         adoption.failed.connect(self._warn)
         adoption.start()
+        self._adoption = adoption  # nothing else holds it while it goes on
         return adoption
 
     # ---- export
@@ -393,11 +396,8 @@ class Workspace:
         def write() -> list[Path]:
             return write_all(result, annotation.source, folder, stem, formats)
 
-        worker = create_worker(write)
-        worker.returned.connect(
-            lambda files: then(
-                f"{len(result):,} nuclei written: {', '.join(f.name for f in files)}"
-            )
-        )
-        worker.errored.connect(lambda error: self.warned.emit(str(error)))
-        worker.start()
+        def written(files: list[Path]) -> None:
+            names = ", ".join(f.name for f in files)
+            then(f"{counted(len(result))} written: {names}")
+
+        in_background(write, written, lambda error: self.warned.emit(str(error)))

@@ -51,6 +51,11 @@ class Driver:
         """Return where the outline layer shows something."""
         return np.asarray(self.annotation.binding.layers[1].data) > 0
 
+    def export_dialog(self):
+        from napari_nucleus.widgets.export_dialog import ExportDialog
+
+        return next(w for w in QApplication.topLevelWidgets() if isinstance(w, ExportDialog))
+
     def pixel(self, point_yx) -> QPoint:
         """Return where on the canvas a level-0 point of the image is."""
         image = self.annotation.image
@@ -62,11 +67,11 @@ class Driver:
 
     # ---- doing
 
-    def open(self, rgb: np.ndarray, mpp: float | None = 0.5, **arguments):
+    def open(self, picture, mpp: float | None = 0.5, **arguments):
         """Show a picture and work on it."""
         if mpp is not None:
             arguments = {"scale": (mpp, mpp), "units": ("µm", "µm")} | arguments
-        image = self.viewer.add_image(rgb, **({"name": "field", "rgb": True} | arguments))
+        image = self.viewer.add_image(picture, **({"name": "field", "rgb": True} | arguments))
         self.dock.work_on(image)
         self.viewer.reset_view()
         QApplication.processEvents()

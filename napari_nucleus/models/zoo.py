@@ -15,7 +15,7 @@ from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.errors import ModelError
 from napari_nucleus.models.api import ModelInfo
 
-__all__ = ["DEFAULT_MODEL", "card", "describe", "load_model", "names"]
+__all__ = ["DEFAULT_MODEL", "card", "describe", "load_model", "names", "weights_file"]
 
 DEFAULT_MODEL = "uninuc-nano"
 
@@ -107,8 +107,13 @@ def load_model(name: str, device: str = "auto", weights: str | Path | None = Non
         If the model is unknown, the device is not there, or the weights do not fit.
     """
     entry = _entry(name)
-    file = Path(weights) if weights is not None else _resource(entry, "nano.safetensors")
+    file = Path(weights) if weights is not None else weights_file(name)
     return entry.load(describe(name, None if weights is None else Path(weights)), file, device)
+
+
+def weights_file(name: str) -> Path:
+    """Return where the bundled weights of a model are."""
+    return _resource(_entry(name), "nano.safetensors")
 
 
 def _entry(name: str) -> _Entry:

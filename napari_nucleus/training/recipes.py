@@ -106,7 +106,7 @@ def nano_recipe(device: torch.device, steps: int | None, workers: int, seed: int
             workers=workers,
             seed=seed,
         ),
-        click_training=ClickConfig(),
+        click_training=ClickConfig() if gpu else ClickConfig(encoder_from=None),
         objects=ObjectConfig(),
         teaching=TeachingConfig(),
         synthetic_fields=2_000 if gpu else 500,

@@ -117,10 +117,9 @@ def train_clicks(
     model = _placed(model, device)
     shared = [*model.encoder.parameters(), *(model.dense.parameters() if model.dense else ())]
     heads = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
-    groups = [
-        {"params": heads},
-        {"params": shared, "scale": 0.1, "frozen_until": clicks.encoder_from},
-    ]
+    groups: list[dict[str, Any]] = [{"params": heads}]
+    if clicks.encoder_from is not None:
+        groups.append({"params": shared, "scale": 0.1, "frozen_until": clicks.encoder_from})
     loss = ClickLoss(clicks, plan.run.steps, device, plan.autocast, plan.seed, CLASS_WEIGHTS)
     begin = resumed_step(out)
     batches = plan.batches(images, click_batch(config, objects, plan.seed + begin), begin)

@@ -1,7 +1,8 @@
 """Every nucleus of a tile: boxes from the detector and the dense heads, masks from the decoder.
 
-Boxes become prompts of the same prompt encoder and mask decoder that clicks use. A nucleus' score
-is the product of its box's confidence, the predicted IoU, and the mean foreground under its mask.
+Boxes of the detector, and watershed instances of the dense heads as earlier masks, become prompts
+of the same prompt encoder and mask decoder that clicks use. A nucleus' score is the product of its
+prompt's confidence, the predicted IoU, and the mean foreground under its mask.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from torch.nn import functional as F
 from napari_nucleus.core.morphology import clean_mask, overlapping_pairs
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.models.uninuc.config import InferenceConfig
-from napari_nucleus.models.uninuc.crops import LOGIT_RANGE, PromptBatch, choose_windows
+from napari_nucleus.models.uninuc.crops import (
+    LOGIT_RANGE,
+    PromptBatch,
+    choose_windows,
+    instance_logits,
+)
 from napari_nucleus.models.uninuc.decoding import (
     decode_all,
     logits_on_pixels,
@@ -53,6 +59,12 @@ class Candidates:
         ``(h, w)`` probability, working pixels.
     classes
         ``(C, h, w)`` probability of each class where there is a nucleus.
+    instances
+        ``(h', w')`` watershed instances of the dense heads, on their cells.
+    instance
+        ``(n,)`` the instance that a box is of; 0 for boxes of the detector.
+    stride
+        Working pixels per cell of ``instances``.
     projected
         The decoder's features.
     """
@@ -62,6 +74,9 @@ class Candidates:
     class_prob: NDArray[np.float32]
     foreground: NDArray[np.float32]
     classes: NDArray[np.float32]
+    instances: NDArray[np.int32]
+    instance: NDArray[np.int64]
+    stride: int
     projected: tuple[Tensor, Tensor, Tensor]
 
 
@@ -79,15 +94,18 @@ def find_candidates(network: UniNuc, working: Working, config: InferenceConfig) 
     n_classes = network.config.n_classes
     foreground = np.ones(size, np.float32)
     classes = np.zeros((n_classes, *size), np.float32)
+    instances = np.zeros((0, 0), np.int32)
+    instance = np.zeros(len(boxes), np.int64)
+    stride = segmenter.config.encoder.strides[0]
     if segmenter.dense is not None:
         maps = _averaged_maps(network, pixels, features, config.flips)
-        stride = segmenter.config.encoder.strides[0]
         foreground = _full(maps.foreground.sigmoid(), stride, size)[0]
         classes = _full(maps.classes.softmax(1), stride, size)
         if config.peak_score > 0:
-            found, sure = _peak_boxes(maps, stride, size, config)
+            instances, found, sure = _instances(maps, stride, size, config)
             new = ~_covered(found, boxes)
             boxes = np.concatenate([boxes, found[new]])
+            instance = np.concatenate([instance, np.flatnonzero(new) + 1])
             confidence = np.concatenate([confidence, config.peak_score * sure[new]])
             probability = np.concatenate([probability, np.zeros((int(new.sum()), n_classes))])
     return Candidates(
@@ -96,6 +114,9 @@ def find_candidates(network: UniNuc, working: Working, config: InferenceConfig) 
         probability.astype(np.float32),
         foreground,
         classes,
+        instances,
+        instance,
+        stride,
         segmenter.mask_decoder.project(features),
     )
 
@@ -133,10 +154,10 @@ def _full(maps: Tensor, stride: int, size: tuple[int, int]) -> NDArray[np.float3
     return full[0, :, : size[0], : size[1]].cpu().numpy()
 
 
-def _peak_boxes(
+def _instances(
     maps: DenseMaps, stride: int, size: tuple[int, int], config: InferenceConfig
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return boxes of the watershed instances, and the mean foreground of each."""
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return watershed instances 1..n, their boxes, and the mean foreground of each."""
     foreground, distance = without_padding(maps, stride, size)
     labels = dense_instances(
         foreground,
@@ -151,7 +172,7 @@ def _peak_boxes(
     ).reshape(-1, 4)
     boxes = np.clip(boxes * stride, 0, np.tile(np.array(size), 2)).astype(np.float32)
     sure = ndimage.mean(foreground, labels, np.arange(1, n + 1)) if n else np.zeros(0)
-    return boxes, np.asarray(sure, np.float32)
+    return labels, boxes, np.asarray(sure, np.float32)
 
 
 def without_padding(
@@ -187,7 +208,7 @@ def segment_tile(
     n_classes = network.config.n_classes
     if not len(found.boxes):
         return Nuclei.empty(n_classes, source)
-    prompts = _box_prompts(found.boxes, network)
+    prompts = _prompts(found, network)
     answers = decode_all(network.segmenter, found.projected, prompts)
     per = np.tile(working.per_tile_pixel, 2)
     windows = prompts.windows.numpy().astype(np.float64) / per
@@ -222,16 +243,29 @@ def segment_tile(
     return resolve(nuclei, [values[i] for i in good], shape, config, min_area)
 
 
-def _box_prompts(boxes: NDArray[np.float32], network: UniNuc) -> PromptBatch:
+def _prompts(found: Candidates, network: UniNuc) -> PromptBatch:
+    """Return a box for each detection, and the mask of each watershed instance in place of one.
+
+    Its mask says more of an instance than its box: a box of two nuclei that the watershed parted
+    would be read as one nucleus again.
+    """
     config = network.config.decoder
-    tensor = torch.from_numpy(boxes)
-    centres = (tensor[:, :2] + tensor[:, 2:]) / 2
-    extents = (tensor[:, 2:] - tensor[:, :2]).amax(1)
+    boxes = torch.from_numpy(found.boxes)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    windows = choose_windows(centres, (boxes[:, 2:] - boxes[:, :2]).amax(1), config)
     points, labels = no_points(len(boxes))
     logits, has = empty_logits(len(boxes), config.crop_grid, torch.device("cpu"))
-    return PromptBatch(
-        choose_windows(centres, extents, config), points, labels, tensor, logits, has
-    )
+    masked = torch.from_numpy(found.instance > 0)
+    if masked.any():
+        logits[masked] = instance_logits(
+            torch.from_numpy(found.instances),
+            torch.from_numpy(found.instance)[masked],
+            windows[masked],
+            found.stride,
+            config.crop_grid,
+        )
+        boxes = torch.where(masked[:, None], torch.nan, boxes)
+    return PromptBatch(windows, points, labels, boxes, logits, has | masked)
 
 
 def _on_tile(maps: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

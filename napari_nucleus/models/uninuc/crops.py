@@ -27,6 +27,7 @@ __all__ = [
     "choose_windows",
     "draw_prompts",
     "gather",
+    "instance_logits",
     "pseudo_logits",
     "sample_logits",
     "tokens_of",
@@ -211,3 +212,28 @@ def pseudo_logits(mask: Tensor) -> Tensor:
     """Return logits ``(n, S, S)`` that a mask ``(n, S, S)`` of 0 and 1 stands for."""
     smooth = F.avg_pool2d(mask[:, None].float(), 3, 1, 1)[:, 0]
     return (smooth - 0.5) * (0.8 * LOGIT_RANGE)
+
+
+def instance_logits(labels: Tensor, ids: Tensor, windows: Tensor, stride: int, grid: int) -> Tensor:
+    """Return pseudo-logits ``(n, grid, grid)`` of instances of a label map, each on its window.
+
+    Parameters
+    ----------
+    labels
+        ``(h, w)`` instances on cells of ``stride`` pixels.
+    ids
+        ``(n,)`` the instance of each window.
+    windows
+        ``(n, 4)`` in pixels; outside the map there is background.
+    """
+    fine = 2 * grid
+    steps = (torch.arange(fine) + 0.5) / fine
+    cells = []
+    for start, end, limit in ((0, 2, labels.shape[0]), (1, 3, labels.shape[1])):
+        side = windows[:, end] - windows[:, start]
+        cell = ((windows[:, start, None] + steps * side[:, None]) / stride).floor().long()
+        cells.append((cell.clamp(0, limit - 1), (cell >= 0) & (cell < limit)))
+    (y, y_inside), (x, x_inside) = cells
+    mask = labels[y[:, :, None], x[:, None, :]] == ids[:, None, None]
+    mask &= y_inside[:, :, None] & x_inside[:, None, :]
+    return F.avg_pool2d(pseudo_logits(mask)[:, None], 2)[:, 0]

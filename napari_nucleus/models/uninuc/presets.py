@@ -63,7 +63,7 @@ NANO = UniNucConfig(
         peak_score=1.0,
         foreground_threshold=0.4,
         flips=2,
-        stain_strength=0.5,
+        stain_strength=0.3,
     ),
 )
 """The bundled model: stride 2, two CPU cores, nuclei from 13 px."""

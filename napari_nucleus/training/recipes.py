@@ -86,21 +86,21 @@ def nano_recipe(device: torch.device, steps: int | None, workers: int, seed: int
     return NanoRecipe(
         config=NANO,
         dense=StagePlan(
-            run(10_000 if gpu else 20_000, 2e-3 if gpu else 1e-3, ema=0.999),
+            run(10_000 if gpu else 7_000, 2e-3 if gpu else 1e-3, ema=0.999),
             sizes=((1.0, 256, 64),) if gpu else ((0.8, 128, 8), (1.0, 256, 4)),
             sampler=all_sources,
             workers=workers,
             seed=seed,
         ),
         clicks=StagePlan(
-            run(8_000, 8e-4),
+            run(8_000 if gpu else 5_500, 8e-4),
             sizes=((1.0, 256, 16),) if gpu else ((1.0, 192, 3),),
             sampler=outlined,
             workers=workers,
             seed=seed,
         ),
         detector=StagePlan(
-            run(8_000, 6e-4, clip=1.0),
+            run(8_000 if gpu else 7_500, 6e-4, clip=1.0),
             sizes=((1.0, 256, 16),) if gpu else ((1.0, 256, 3),),
             sampler=outlined,
             workers=workers,
@@ -109,7 +109,7 @@ def nano_recipe(device: torch.device, steps: int | None, workers: int, seed: int
         click_training=ClickConfig() if gpu else ClickConfig(encoder_from=None),
         objects=ObjectConfig(),
         teaching=TeachingConfig(),
-        synthetic_fields=2_000 if gpu else 500,
+        synthetic_fields=2_000 if gpu else 300,
         synthetic_size=320,
     )
 

@@ -10,7 +10,7 @@ the app gets, clicks per nucleus included, and whether neighbours change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,9 @@ Start = Literal["point", "box", "automatic"]
 
 TARGETS = (0.80, 0.85, 0.90)
 """IoUs to which clicks are counted."""
+
+CORE_DEPTH = 0.5
+"""Share of its greatest depth from which a click that takes away removes a nucleus."""
 
 
 @dataclass
@@ -261,8 +264,7 @@ def _click_both(case: _Case, rng: np.random.Generator) -> None:
 
 def _tally(case: _Case, counts: ClickCounts, t: int) -> None:
     """Note the IoU reached, and whether the last clicks were obeyed and helped."""
-    case.ious.append(case.iou())
-    case.spent_at.append(case.spent)
+    _note(case)
     if t > 0 and case.spent_at[-1] > case.spent_at[-2]:
         counts.clicks += 1
         counts.lowered += case.ious[-1] < case.ious[-2] - 1e-3
@@ -270,6 +272,11 @@ def _tally(case: _Case, counts: ClickCounts, t: int) -> None:
             _tally_obedience(
                 case, case.prompts.points_yx[k], bool(case.prompts.positive[k]), counts
             )
+
+
+def _note(case: _Case) -> None:
+    case.ious.append(case.iou())
+    case.spent_at.append(case.spent)
 
 
 def _tally_obedience(
@@ -310,16 +317,27 @@ def _correct_one(
     steps = [(case.mask, case.mask_box)]
     _tally(case, counts, 0)
     made = 0
-    for t in range(1, iterations):
+    clicked_neighbours: set[int] = set()
+    for _ in range(1, iterations):
         if case.ious[-1] >= TARGETS[-1]:
             break
-        prompts = case.prompts if nucleus is None else _one_click(case, document, nucleus, rng)
         case.spent += 1
-        answer = embeddings.refine(case.tile, [prompts])[0]
-        given = Prompts(prompts.points_yx, prompts.positive)
-        outline = actions.Outline(
-            answer.mask, answer.box, iou=answer.iou, prompts=given, logits=answer.logits
-        )
+        point, kind = _worst_error(document, case, nucleus, rng)
+        if kind == "taken":
+            neighbour = int(_owner(document, point))
+            clicked_neighbours.add(neighbour)
+            made += _take_from(document, neighbour, point, case, embeddings)
+            _note(case)
+            counts.negative += 1
+            counts.negative_outside += _owner(document, point) != neighbour
+            steps.append((case.mask, case.mask_box))
+            continue
+        if nucleus is None:
+            prompts = case.prompts
+        else:
+            prompts = _earlier(document, nucleus).with_point(point, kind == "missing")
+        case.prompts = Prompts(prompts.points_yx, prompts.positive)
+        outline = _answer(embeddings, case, prompts)
         try:
             if nucleus is None:
                 nucleus = actions.add(document, outline).ids[0]
@@ -330,13 +348,83 @@ def _correct_one(
             pass
         if nucleus is not None:
             case.mask, case.mask_box = document.mask(nucleus)
-        case.prompts = given
-        _tally(case, counts, t)
+        _tally(case, counts, len(case.ious))
         steps.append((case.mask, case.mask_box))
-    counts.neighbours_changed += _changed_elsewhere(document, automatic, case, nucleus)
+    counts.neighbours_changed += _changed_elsewhere(
+        document, automatic, case, {nucleus or 0, *clicked_neighbours}
+    )
     for _ in range(made):
         document.undo()
     return steps
+
+
+def _worst_error(
+    document: Document, case: _Case, nucleus: int | None, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], str]:
+    """Return where a user would click next, and what is wrong there.
+
+    ``"missing"`` from the nucleus on background, ``"surplus"`` of it, or ``"taken"`` by another
+    nucleus, from which it must be taken away first: a click inside a nucleus only selects it. A
+    nucleus that is not there yet is clicked at its deepest pixel, unless another one holds that.
+    """
+    box, truth, mask = case.window()
+    owners = document.labels(box)
+    if nucleus is None:
+        point = case.prompts.points_yx[0]
+        return point, "taken" if _owner(document, point) else "missing"
+    errors = {
+        "missing": truth & (owners == 0),
+        "surplus": mask & ~truth,
+        "taken": truth & (owners != 0) & (owners != nucleus),
+    }
+    kind = max(errors, key=lambda name: int(errors[name].sum()))
+    pixels = np.argwhere(errors[kind])
+    return pixels[rng.integers(len(pixels))] + np.array(box[:2]) + 0.5, kind
+
+
+def _take_from(
+    document: Document,
+    neighbour: int,
+    point: NDArray[np.float64],
+    case: _Case,
+    embeddings: _Embeddings,
+) -> bool:
+    """Ctrl-click into a neighbour: its core removes it, its rim is carved; return if it changed."""
+    mask, box = document.mask(neighbour)
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    r, c = np.floor(point).astype(int) - np.array(box[:2])
+    try:
+        if depth[r, c] >= CORE_DEPTH * depth.max():
+            actions.remove(document, [neighbour])
+        else:
+            prompts = _earlier(document, neighbour).with_point(point, False)
+            actions.refine(document, neighbour, _answer(embeddings, case, prompts))
+    except EditRefusedError:
+        return False
+    return True
+
+
+def _answer(embeddings: _Embeddings, case: _Case, prompts: Prompts) -> actions.Outline:
+    answer = embeddings.refine(case.tile, [prompts])[0]
+    given = Prompts(prompts.points_yx, prompts.positive)
+    return actions.Outline(
+        answer.mask, answer.box, iou=answer.iou, prompts=given, logits=answer.logits
+    )
+
+
+def _earlier(document: Document, nucleus: int) -> Prompts:
+    """Return a nucleus' clicks with its logits, or with its mask where it has none."""
+    given = document.prompts(nucleus)
+    logits = document.logits(nucleus)
+    if logits is not None:
+        return Prompts(given.points_yx, given.positive, logits=logits)
+    mask, box = document.mask(nucleus)
+    return Prompts(given.points_yx, given.positive, mask=mask, mask_box=box)
+
+
+def _owner(document: Document, point: NDArray[np.float64]) -> int:
+    """Return the nucleus at a point, 0 for none."""
+    return document.id_at(point) or 0
 
 
 def _match(automatic: NDArray[np.int32], case: _Case) -> int | None:
@@ -357,30 +445,13 @@ def _match(automatic: NDArray[np.int32], case: _Case) -> int | None:
     return best if common >= 0.5 * area or common >= 0.5 * case.truth.sum() else None
 
 
-def _one_click(case: _Case, document: Document, nucleus: int, rng: np.random.Generator) -> Prompts:
-    """Return the nucleus' prompts with one more click, in the larger of the two errors."""
-    box, truth, mask = case.window()
-    missing, surplus = truth & ~mask, mask & ~truth
-    positive = bool(missing.sum() >= surplus.sum())
-    pixels = np.argwhere(missing if positive else surplus)
-    point = pixels[rng.integers(len(pixels))] + np.array(box[:2]) + 0.5
-    given = document.prompts(nucleus)
-    logits = document.logits(nucleus)
-    if logits is not None:
-        prompts = Prompts(given.points_yx, given.positive, logits=logits)
-    else:
-        pixels_now, pixels_box = document.mask(nucleus)
-        prompts = Prompts(given.points_yx, given.positive, mask=pixels_now, mask_box=pixels_box)
-    return prompts.with_point(point, positive)
-
-
 def _changed_elsewhere(
-    document: Document, automatic: NDArray[np.int32], case: _Case, nucleus: int | None
+    document: Document, automatic: NDArray[np.int32], case: _Case, meant: Collection[int]
 ) -> int:
-    """Return how many pixels of other automatic nuclei differ now."""
+    """Return how many pixels differ now of automatic nuclei that no click was meant for."""
     box = clip_box(pad_box(box_union(case.box, case.mask_box), 8), automatic.shape)  # type: ignore[arg-type]
     before = automatic[box[0] : box[2], box[1] : box[3]]
-    others = (before > 0) & (before != (nucleus or 0))
+    others = (before > 0) & ~np.isin(before, list(meant))
     return int((document.labels(box)[others] != before[others]).sum())
 
 

@@ -17,6 +17,7 @@ from napari_nucleus.models.uninuc.crops import (
     choose_windows,
     draw_prompts,
     gather,
+    instance_logits,
     pseudo_logits,
     sample_logits,
     tokens_of,
@@ -333,3 +334,24 @@ def test_clicks_outside_of_the_window_change_nothing():
     logits = torch.full((1, GRID, GRID), -4.0)
     batch = batch_of((0, 0, 32, 32), [(40.5, 12.5)], [POSITIVE])
     assert obey_clicks(logits, batch) is logits
+
+
+def test_instance_logits_are_positive_on_their_instance_and_nowhere_else():
+    labels = torch.zeros((20, 24), dtype=torch.int32)
+    labels[4:9, 6:12], labels[4:9, 12:16] = 1, 2  # two that touch, on cells of two pixels
+    windows = torch.tensor([[0.0, 4.0, 32.0, 36.0], [8.0, 16.0, 40.0, 48.0]])
+    logits = instance_logits(labels, torch.tensor([1, 2]), windows, stride=2, grid=32)
+    for i, (rows, columns) in enumerate([((8, 18), (8, 20)), ((0, 10), (8, 16))]):
+        expected = torch.zeros((32, 32), dtype=torch.bool)
+        expected[slice(*rows), slice(*columns)] = True
+        assert torch.equal(logits[i] > 0, expected)
+
+
+def test_instance_logits_are_background_outside_the_map():
+    labels = torch.ones((8, 8), dtype=torch.int32)
+    logits = instance_logits(
+        labels, torch.tensor([1]), torch.tensor([[-8.0, -8.0, 24.0, 24.0]]), 2, 16
+    )
+    inside = torch.zeros((16, 16), dtype=torch.bool)
+    inside[4:12, 4:12] = True
+    assert torch.equal(logits[0] > 0, inside)

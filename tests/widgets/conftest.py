@@ -45,6 +45,7 @@ def app(make_napari_viewer, qtbot, tmp_path):
     driver = Driver(viewer, dock, qtbot, orders)
     yield driver
     driver.settle()
+    driver.hide_window()  # some OpenGL drivers fail when a window is painted while it is taken down
     dock.close()
     viewer.window.remove_dock_widget(docked)
 

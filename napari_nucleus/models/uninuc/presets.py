@@ -60,6 +60,7 @@ NANO = UniNucConfig(
         tile=512,
         halo=32,
         click_tile=256,
+        score_threshold=0.5,
         peak_score=1.0,
         foreground_threshold=0.4,
         flips=2,

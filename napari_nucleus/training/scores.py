@@ -62,7 +62,7 @@ def _segment_dense(
         for x in range(0, w, tile):
             y0, x0 = max(y - halo, 0), max(x - halo, 0)
             y1, x1 = min(y + tile + halo, h), min(x + tile + halo, w)
-            piece = torch.from_numpy(rgb[y0:y1, x0:x1]).to(device).permute(2, 0, 1)[None]
+            piece = torch.tensor(rgb[y0:y1, x0:x1], device=device).permute(2, 0, 1)[None]
             maps = model(to_network(piece.float() / 255, encoder.config.multiple))
             core = np.s_[y - y0 : min(y + tile, h) - y0, x - x0 : min(x + tile, w) - x0]
             foreground[y : y + tile, x : x + tile] = maps.foreground[0, 0].sigmoid().cpu()[core]

@@ -14,6 +14,7 @@ from napari_nucleus.hosting.local import calibrate_source, segment_source
 from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.sample_data.fields import load_field
+from napari_nucleus.sample_data.generator import generate_field, random_spec
 
 MPP = 0.25
 
@@ -21,20 +22,28 @@ MPP = 0.25
 def main() -> None:
     """Print rows for one square millimetre, the first look at a tile, and a click."""
     model = zoo.load_model(zoo.DEFAULT_MODEL, "cpu")
+    for tissue in ("stroma", "adenocarcinoma", "tumour"):
+        automatic(model, tissue)
     field = load_field("tumour")
-    source = ArraySource(np.tile(field.rgb, (2, 2, 1)), MPP, "field")
+    click(model, field.rgb, calibrate_source(model, ArraySource(field.rgb, MPP, "field")))
+
+
+def automatic(model: Any, tissue: str) -> None:
+    """Time a field of one tissue; the target is for 4,000 nuclei per mm²."""
+    rng = np.random.default_rng(0)
+    rgb = generate_field(random_spec(rng, (1024, 1024), MPP, (tissue,)), rng).rgb
+    source = ArraySource(rgb, MPP, tissue)
     calibration = calibrate_source(model, source)
     area_mm2 = source.shape[0] * source.shape[1] * (MPP / 1000) ** 2
     found: list[int] = []
     times = wall_times(lambda: found.append(len(segment_source(model, source, calibration))), 3)
     row(
-        "automatic, a square millimetre at 0.25 µm/px",
+        f"automatic, a square millimetre of {tissue}",
         statistics.median(times) / area_mm2,
         "s",
-        60,
+        60 if found[-1] / area_mm2 <= 4000 else None,
         f"{found[-1] / area_mm2:,.0f} nuclei per mm²",
     )
-    click(model, field.rgb, calibration)
 
 
 def click(model: Any, rgb: np.ndarray, calibration: Calibration) -> None:

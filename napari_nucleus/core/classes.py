@@ -24,10 +24,13 @@ __all__ = [
 UNKNOWN_CLASS = 255
 """Class id of a nucleus whose class cannot be known; losses ignore it."""
 
+LARGEST_ID = 250
+"""Largest id of a class; what is above serves as marks in 8-bit rasters of classes."""
+
 
 @dataclass(frozen=True, slots=True)
 class NucleusClass:
-    """One class: ``id`` (1–254), ``name``, ``color`` (r, g, b in 0–255) and its ``key``."""
+    """A class: ``id`` (1–`LARGEST_ID`), ``name``, ``color`` (r, g, b in 0–255) and its ``key``."""
 
     id: int
     name: str
@@ -35,8 +38,8 @@ class NucleusClass:
     key: str = ""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.id < UNKNOWN_CLASS:
-            raise ValueError(f"class id must be 1–254, got {self.id} for {self.name!r}")
+        if not 1 <= self.id <= LARGEST_ID:
+            raise ValueError(f"class id must be 1–{LARGEST_ID}, got {self.id} for {self.name!r}")
         if not self.name.strip():
             raise ValueError(f"class {self.id} has no name")
         if len(self.color) != 3 or not all(0 <= c <= 255 for c in self.color):

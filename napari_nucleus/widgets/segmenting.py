@@ -95,6 +95,12 @@ class Segmentation:
         else:
             self._end("Cancelled before anything was found.")
 
+    def stop(self) -> None:
+        """End now, without waiting for the tile that is being done; what was found is kept."""
+        if self._job is not None:
+            self._job.cancel()
+        self._end(f"Cancelled. {self._found()}")
+
     def _begin(self, calibration: Calibration) -> None:
         if self._ended:
             return
@@ -129,6 +135,8 @@ class Segmentation:
         self._end(self._found())
 
     def _fail(self, error: BaseException) -> None:
+        if self._ended:
+            return
         if isinstance(error, CancelledError):
             self._end(f"Cancelled. {self._found()}")
         else:

@@ -95,8 +95,10 @@ class Workspace:
         """Let go of the viewer and end the model's process."""
         self._prefetch_timer.stop()
         self.disarm()
-        if self.segmentation is not None and self.segmentation.running:
-            self.segmentation.cancel()
+        if self.segmentation is not None:
+            # Whoever shows its progress may be gone already.
+            self.segmentation.progressed.disconnect(self._on_progress)
+            self.segmentation.finished.disconnect(self._on_segmented)
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.scene.camera.events.disconnect(self._on_camera)
         self._leave_image()
@@ -139,7 +141,7 @@ class Workspace:
         if annotation is None:
             return
         if self.segmentation is not None and self.segmentation.running:
-            self.segmentation.cancel()
+            self.segmentation.stop()
         annotation.document.changed.disconnect(self._on_document)
         annotation.document.history_changed.disconnect(self._on_document)
         annotation.close()

@@ -46,7 +46,7 @@ def test_probabilities_become_ids_of_the_scheme():
     assert scheme.ids_of_probabilities(np.zeros((0, 2))).shape == (0,)
 
 
-@pytest.mark.parametrize("class_id", [0, -1, 255, 300])
+@pytest.mark.parametrize("class_id", [0, -1, 251, 255, 300])
 def test_ids_outside_the_range_are_refused(class_id):
     with pytest.raises(ValueError, match=f"got {class_id}"):
         NucleusClass(class_id, "a", (0, 0, 0))

@@ -190,3 +190,31 @@ def test_the_sample_button_opens_a_field_and_segments_it(app):
     assert app.annotation.image.rgb
     assert app.document.count > 50
     assert not app.dock.segment_tab.sample.isVisible()
+
+
+def test_closing_the_dock_in_the_middle_of_a_run_ends_it_without_a_word(app, discs):
+    app.open(np.tile(discs, (3, 3, 1)))
+    (app.orders / "segment").write_text("wait")
+    app.dock.segment_tab.segment.click()
+    app.until(lambda: (app.orders / "waiting").exists())
+    run, said = app.workspace.segmentation, list(app.said)
+    app.dock.close()
+    (app.orders / "segment").unlink()
+    assert not run.running
+    assert app.said == said
+    assert not app.warned
+
+
+def test_another_image_in_the_middle_of_a_run_ends_it_and_keeps_what_was_found(app, discs):
+    first = app.open(np.tile(discs, (3, 3, 1)), name="first")
+    (app.orders / "segment").write_text("wait")
+    app.dock.segment_tab.segment.click()
+    app.until(lambda: (app.orders / "waiting").exists())
+    app.open(discs, name="second")
+    (app.orders / "segment").unlink()
+    assert not app.dock.footer.cancel.isVisible()
+    assert app.document.count == 0
+    segment(app)
+    assert app.document.count == DISCS
+    app.dock.work_on(first)
+    assert app.document.count < 9 * DISCS

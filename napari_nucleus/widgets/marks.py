@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Points, Vectors
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_nucleus.core.geometry import points_to_centre_origin
 from napari_nucleus.widgets.layers import METADATA_KEY, same_place
@@ -19,6 +20,9 @@ __all__ = ["Marks"]
 
 CROSS_PX = 14.0
 """Size of a waiting click's cross, in screen pixels."""
+
+PATIENCE_MS = 200
+"""How long a click waits before it is marked."""
 
 COLOR = "#ffe119"
 
@@ -61,13 +65,20 @@ class Marks:
         layer.visible = True
 
     def wait(self, number: int, point_yx: NDArray[np.float64], text: str = "") -> None:
-        """Show that the click of a request waits, with a word beside it."""
+        """Show that the click of a request waits, with a word beside it.
+
+        Without a word it is shown only if it waits for long: most answers come before an eye sees
+        a cross, and drawing it would take longer than they do.
+        """
         self._waiting[number] = (point_yx, text)
-        self._show_waiting()
+        if text:
+            self._show_waiting()
+        else:
+            QTimer.singleShot(PATIENCE_MS, self._show_waiting)
 
     def done(self, number: int) -> None:
         """Take a request's click away."""
-        if self._waiting.pop(number, None) is not None:
+        if self._waiting.pop(number, None) is not None and self._shows_waiting():
             self._show_waiting()
 
     @property
@@ -83,11 +94,14 @@ class Marks:
                 self._viewer.layers.remove(layer)
         self._crosses = self._edges = None
 
+    def _shows_waiting(self) -> bool:
+        return self._crosses is not None and self._crosses.visible
+
     def _show_waiting(self) -> None:
+        if not self._waiting and not self._shows_waiting():
+            return
         layer = self._crosses
         if layer is None or layer not in self._viewer.layers:
-            if not self._waiting:
-                return
             layer = Points(
                 ndim=2,
                 symbol="cross",

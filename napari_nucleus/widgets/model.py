@@ -41,6 +41,7 @@ class AppModel:
             "napari_nucleus.models.zoo:load_model", {"name": name, "device": device}
         )
         self.name = name
+        self._closed = False
         self.host = Host(spec)
         self.host.state_changed.connect(self._on_state)
         self._calibrations: dict[tuple[int, float | None], Future[Calibration]] = {}
@@ -51,6 +52,7 @@ class AppModel:
 
     def close(self) -> None:
         """End the worker."""
+        self._closed = True
         self.host.state_changed.disconnect(self._on_state)
         self.host.close()
 
@@ -68,4 +70,9 @@ class AppModel:
         return known
 
     def _on_state(self, state: str) -> None:
-        on_main_thread(self.state_changed.emit, state)
+        on_main_thread(self._tell, state)
+
+    def _tell(self, state: str) -> None:
+        # What was on its way when the app closed reaches nobody.
+        if not self._closed:
+            self.state_changed.emit(state)

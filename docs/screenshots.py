@@ -32,12 +32,16 @@ def wait(until: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def nucleus_inside(dock: NucleusDock) -> np.ndarray:
-    """Return the middle of a nucleus that the run found, well inside the image."""
+    """Return the middle of a nucleus that the run found, inside the image and by itself."""
     annotation = dock.workspace.annotation
     assert annotation is not None
     nuclei = annotation.document.nuclei()
     centre = np.array(annotation.source.shape) / 2
-    return nuclei.centroids_yx[np.hypot(*(nuclei.centroids_yx - centre).T).argmin()]
+    points = nuclei.centroids_yx
+    apart = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    np.fill_diagonal(apart, np.inf)
+    inside = np.abs(points - centre).max(axis=1) < centre.min() / 2
+    return points[np.where(inside, apart.min(axis=1), 0).argmax()]
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from napari_nucleus.session.outlines import (
     Outline,
     Plan,
     check_class,
+    how_many,
     known_rows,
     plan_add,
     plan_refine,
@@ -91,7 +92,7 @@ def classify(document: Document, ids: Iterable[int], class_id: int) -> ActionRes
     ]
     name = document.scheme.name_of(class_id)
     return _change_rows(
-        document, f"Classify {_counted(len(pairs))} as {name}", pairs, f"Already {name}."
+        document, f"Classify {how_many(len(pairs))} as {name}", pairs, f"Already {name}."
     )
 
 
@@ -108,7 +109,7 @@ def accept(document: Document, ids: Iterable[int]) -> ActionResult:
         for row in known_rows(document, ids)
         if not row.touched
     ]
-    return _change_rows(document, f"Accept {_counted(len(pairs))}", pairs, "Already accepted.")
+    return _change_rows(document, f"Accept {how_many(len(pairs))}", pairs, "Already accepted.")
 
 
 def _change_rows(
@@ -122,7 +123,3 @@ def _change_rows(
     ids = tuple(row.id for row, _ in pairs)
     message = "" if changes else nothing
     return commit(document, Plan(name, Edit((), tuple(changes)), ids, message=message))
-
-
-def _counted(n: int) -> str:
-    return "nucleus" if n == 1 else f"{n:,} nuclei"

@@ -42,6 +42,7 @@ __all__ = [
     "Outline",
     "Plan",
     "check_class",
+    "how_many",
     "known_rows",
     "plan_add",
     "plan_refine",
@@ -225,6 +226,11 @@ def plan_take_away(document: Document, nucleus_id: int, outline: Outline) -> Pla
     return _plan_outline(document, row, outline, fitted, "Take away")
 
 
+def how_many(n: int) -> str:
+    """Return nuclei as the name of a step counts them: ``nucleus``, ``12 nuclei``."""
+    return "nucleus" if n == 1 else f"{n:,} nuclei"
+
+
 def plan_remove(document: Document, rows: Sequence[NucleusRow]) -> Plan:
     """Plan to remove nuclei."""
     patches, changes = [], []
@@ -232,9 +238,8 @@ def plan_remove(document: Document, rows: Sequence[NucleusRow]) -> Plan:
         mask, box = document.mask(row.id)
         patches.append(Patch.of(box, mask, row.id, 0))
         changes.append(NucleusChange(row, None, document.memory(row.id), None))
-    what = "nucleus" if len(rows) == 1 else f"{len(rows):,} nuclei"
     edit = Edit(tuple(patches), tuple(changes))
-    return Plan(f"Remove {what}", edit, removed=tuple(row.id for row in rows))
+    return Plan(f"Remove {how_many(len(rows))}", edit, removed=tuple(row.id for row in rows))
 
 
 def known_rows(document: Document, ids: Iterable[int]) -> list[NucleusRow]:

@@ -171,7 +171,7 @@ def evaluate_prompt_start(
     for t in range(iterations):
         _answer_all(embeddings, cases)
         for case in cases:
-            _tally(case, counts, t)
+            _tally(case, counts)
         scores.append(_map_score(true, cases))
         if t + 1 < iterations:
             for case in cases:
@@ -262,10 +262,10 @@ def _click_both(case: _Case, rng: np.random.Generator) -> None:
             case.spent += 1
 
 
-def _tally(case: _Case, counts: ClickCounts, t: int) -> None:
+def _tally(case: _Case, counts: ClickCounts) -> None:
     """Note the IoU reached, and whether the last clicks were obeyed and helped."""
     _note(case)
-    if t > 0 and case.spent_at[-1] > case.spent_at[-2]:
+    if len(case.ious) > 1 and case.spent_at[-1] > case.spent_at[-2]:
         counts.clicks += 1
         counts.lowered += case.ious[-1] < case.ious[-2] - 1e-3
         for k in range(case.spent_at[-2] - case.spent_at[-1], 0):
@@ -315,7 +315,7 @@ def _correct_one(
         case.mask, case.mask_box = document.mask(nucleus)
         case.prompts = Prompts()
     steps = [(case.mask, case.mask_box)]
-    _tally(case, counts, 0)
+    _tally(case, counts)
     made = 0
     clicked_neighbours: set[int] = set()
     for _ in range(1, iterations):
@@ -324,7 +324,7 @@ def _correct_one(
         case.spent += 1
         point, kind = _worst_error(document, case, nucleus, rng)
         if kind == "taken":
-            neighbour = int(_owner(document, point))
+            neighbour = _owner(document, point)
             clicked_neighbours.add(neighbour)
             made += _take_from(document, neighbour, point, case, embeddings)
             _note(case)
@@ -348,7 +348,7 @@ def _correct_one(
             pass
         if nucleus is not None:
             case.mask, case.mask_box = document.mask(nucleus)
-        _tally(case, counts, len(case.ious))
+        _tally(case, counts)
         steps.append((case.mask, case.mask_box))
     counts.neighbours_changed += _changed_elsewhere(
         document, automatic, case, {nucleus or 0, *clicked_neighbours}

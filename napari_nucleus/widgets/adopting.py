@@ -81,4 +81,5 @@ class Adoption:
             self._run.close()
             self.failed.emit(str(error))
         else:
-            QTimer.singleShot(0, self._next)
+            # A method alone would be held weakly, and the adoption with it.
+            QTimer.singleShot(0, lambda: self._next())

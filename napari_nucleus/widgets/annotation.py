@@ -7,7 +7,7 @@ signals and never opens a dialog.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
@@ -200,9 +200,9 @@ class Annotation:
 
     # ---- outcomes
 
-    def _do(self, act: partial[Outcome] | object) -> None:
+    def _do(self, act: Callable[[], Outcome]) -> None:
         try:
-            outcome = act()  # type: ignore[operator]
+            outcome = act()
         except NucleusError as error:
             self.warned.emit(str(error))
             return

@@ -76,8 +76,8 @@ class LayerBinding:
         self._key = key
         self._name = image.name
         self._labels = document.labels()
-        self._outline = self._outline_of((0, 0, *document.shape))
         self._marked: tuple[int, int] | None = None
+        self._outline = self._outline_of((0, 0, *document.shape))
         self._filled, self._hidden = False, False
         self._closing = False
         self._layers: dict[str, Labels] = {}
@@ -186,9 +186,9 @@ class LayerBinding:
         labels = self._document.labels(around)
         edges = (around[0] == 0, around[1] == 0, around[2] == shape[0], around[3] == shape[1])
         outline = class_outline(labels, self._classes_of, image_edges=edges)
-        marked = getattr(self, "_marked", None)
-        if marked is not None:
-            outline[(labels == marked[0]) & (outline > 0)] = marked[1]
+        if self._marked is not None:
+            nucleus, value = self._marked
+            outline[(labels == nucleus) & (outline > 0)] = value
         y, x = box[0] - around[0], box[1] - around[1]
         return outline[y : y + box[2] - box[0], x : x + box[3] - box[1]]
 

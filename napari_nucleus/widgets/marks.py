@@ -81,11 +81,6 @@ class Marks:
         if self._waiting.pop(number, None) is not None and self._shows_waiting():
             self._show_waiting()
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The words beside waiting clicks."""
-        return tuple(text for _, text in self._waiting.values())
-
     def close(self) -> None:
         """Take everything away."""
         self._waiting = {}
@@ -115,8 +110,9 @@ class Marks:
             self._crosses = layer
         layer.visible = bool(self._waiting)
         if self._waiting:
-            layer.data = points_to_centre_origin(np.array([p for p, _ in self._waiting.values()]))
-            layer.features = {"text": np.array(self.texts)}
+            points, texts = zip(*self._waiting.values(), strict=True)
+            layer.data = points_to_centre_origin(np.array(points))
+            layer.features = {"text": np.array(texts)}
             layer.size = CROSS_PX * self._image_pixels_per_screen_pixel()
 
     def _image_pixels_per_screen_pixel(self) -> float:

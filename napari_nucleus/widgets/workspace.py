@@ -79,7 +79,6 @@ class Workspace:
         self.model = model or AppModel()
         self.annotation: Annotation | None = None
         self.segmentation: Segmentation | None = None
-        self._adoption: Adoption | None = None
         self._documents: dict[str, Document] = {}
         self._pointer = Pointer(viewer, self._image_if_shown, self)
         self._keys: KeyBinder | None = None
@@ -359,7 +358,6 @@ class Workspace:
         adoption.finished.connect(self._say)
         adoption.failed.connect(self._warn)
         adoption.start()
-        self._adoption = adoption  # nothing else holds it while it goes on
         return adoption
 
     # ---- export

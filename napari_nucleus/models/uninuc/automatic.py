@@ -63,8 +63,6 @@ class Candidates:
         ``(h', w')`` watershed instances of the dense heads, on their cells.
     instance
         ``(n,)`` the instance that a box is of; 0 for boxes of the detector.
-    stride
-        Working pixels per cell of ``instances``.
     projected
         The decoder's features.
     """
@@ -76,7 +74,6 @@ class Candidates:
     classes: NDArray[np.float32]
     instances: NDArray[np.int32]
     instance: NDArray[np.int64]
-    stride: int
     projected: tuple[Tensor, Tensor, Tensor]
 
 
@@ -116,7 +113,6 @@ def find_candidates(network: UniNuc, working: Working, config: InferenceConfig) 
         classes,
         instances,
         instance,
-        stride,
         segmenter.mask_decoder.project(features),
     )
 
@@ -261,7 +257,7 @@ def _prompts(found: Candidates, network: UniNuc) -> PromptBatch:
             torch.from_numpy(found.instances),
             torch.from_numpy(found.instance)[masked],
             windows[masked],
-            found.stride,
+            network.config.encoder.strides[0],
             config.crop_grid,
         )
         boxes = torch.where(masked[:, None], torch.nan, boxes)

@@ -215,11 +215,14 @@ def train(
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and clicks.")] = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights file of the model to go on from.")
+    ] = None,
 ) -> None:
     """Train a bundled model by its recipe; a run that was interrupted is resumed."""
     from napari_nucleus.training.recipes import train_model
 
-    train_model(model, data, out, stage.value, steps, device, workers, seed, _report)
+    train_model(model, data, out, stage.value, steps, device, workers, seed, _report, start)
 
 
 @app.command()

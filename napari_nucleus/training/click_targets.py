@@ -33,7 +33,8 @@ class ObjectConfig:
     box_start, corrupted_start
         Shares that start from a box, and from a damaged mask; the others start from a point.
     box_jitter
-        Uniform error of each side of a box, as a fraction of the box.
+        Largest error of a side, as a fraction of the box; from box to box the largest error is
+        drawn between none and this, as users draw some boxes with care and some without.
     min_area
         Smaller nuclei (mostly cut off by the crop's border) are left out.
     """
@@ -156,8 +157,8 @@ def _object(
     if draw < config.box_start:
         h, w = mask.shape
         tight = np.array([origin[0], origin[1], origin[0] + h, origin[1] + w], float)
-        jitter = rng.uniform(-config.box_jitter, config.box_jitter, 4) * np.array([h, w, h, w])
-        box = tight + jitter
+        care = rng.uniform(0, config.box_jitter)
+        box = tight + rng.uniform(-care, care, 4) * np.array([h, w, h, w])
     elif draw < config.box_start + config.corrupted_start:
         start = corrupt_mask(labels, nucleus, where, rng)
         from_mask = start is not None

@@ -49,6 +49,11 @@ class ClickConfig:
         Weight of the cross-entropy at the clicked pixels.
     encoder_from
         Step from which the encoder learns as well; None for never, which halves the time of a step.
+    encoder_rate
+        The encoder's learning rate as a share of the heads'.
+    kept_weight
+        Weight of the cross-entropy where an answer is wrong and the one before it, which was fed
+        back, was right: a correction must not spoil what was good.
     dense_weight
         Weight of the dense losses, which keep the encoder's other heads alive.
     """
@@ -60,6 +65,8 @@ class ClickConfig:
     focal_from: float = 0.4
     click_weight: float = 0.2
     encoder_from: int | None = 500
+    encoder_rate: float = 0.1
+    kept_weight: float = 2.0
     dense_weight: float = 0.3
 
 
@@ -167,16 +174,21 @@ class ClickLoss:
         truth = objects.truth > 0.5
         prompts = first_prompts(objects, model.config.decoder.crop_grid)
         total = objects.truth.new_zeros(())
+        right: Tensor | None = None
         ious: list[float] = []
         for t in range(n_passes):
             with torch.set_grad_enabled(t in learned):
                 losses, best = self._one_pass(model, crops, objects, prompts, use_focal)
+                if right is not None:
+                    spoilt = _spoilt_loss(best.float(), objects, prompts, right)
+                    losses = losses + self.config.kept_weight * spoilt
             if t in learned:
                 total = total + losses / len(learned)
             grid_logits = best.detach().float()
             pred = upsample(grid_logits[:, None], truth.shape[-1])[:, 0] > 0
             real = objects.is_object > 0
             ious.append(float(mask_iou(pred, truth)[real].mean()) if bool(real.any()) else 1.0)
+            right = pred == truth
             if t + 1 < n_passes:
                 prompts = self._next_prompts(prompts, objects, pred, truth, grid_logits)
         parts = {"iou_first": ious[0], "iou_last": ious[-1], "passes": float(n_passes)}
@@ -291,6 +303,23 @@ def first_prompts(objects: ClickObjects, grid: int) -> PromptBatch:
     return PromptBatch(
         objects.windows, objects.points_yx[:, None], label[:, None], objects.boxes, logits, has
     )
+
+
+def _spoilt_loss(
+    logits: Tensor, objects: ClickObjects, prompts: PromptBatch, right: Tensor
+) -> Tensor:
+    """Return the cross-entropy of pixels that were right before, per pixel of the nuclei.
+
+    ``right`` is ``(n, S, S)``, where the answer before agreed with the truth; only objects that
+    saw that answer count.
+    """
+    truth = objects.truth
+    seen = prompts.has_logits.to(truth.dtype) * objects.is_object
+    at = upsample(logits[:, None], truth.shape[-1])[:, 0]
+    wrong = right & ((at > 0) != (truth > 0.5))
+    value = F.binary_cross_entropy_with_logits(at, truth, reduction="none") * wrong
+    per_object = value.sum((1, 2)) / truth.sum((1, 2)).clamp(min=1)
+    return (per_object * seen).sum() / seen.sum().clamp(min=1)
 
 
 def _click_loss(logits: Tensor, prompts: PromptBatch) -> Tensor:

@@ -11,7 +11,6 @@ the app gets, clicks per nucleus included, and whether neighbours change.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +20,6 @@ from scipy import ndimage
 
 from napari_nucleus.core.geometry import Box, box_union, clip_box, pad_box
 from napari_nucleus.core.image import ImageSource, check_mpp
-from napari_nucleus.core.metrics import OverlapTable, mean_segmentation_accuracy
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.errors import EditRefusedError
@@ -34,10 +32,17 @@ from napari_nucleus.models.api import Calibration, Embedding, PromptableSegmente
 from napari_nucleus.session import actions
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.training.cases import (
+    TARGETS,
+    Case,
+    ClickCounts,
+    Painted,
+    msa_of_labels,
+    msa_of_masks,
+)
 from napari_nucleus.training.data import evaluation_pairs
 
 __all__ = [
-    "ClickCounts",
     "Start",
     "evaluate_automatic_start",
     "evaluate_interactive",
@@ -46,86 +51,8 @@ __all__ = [
 
 Start = Literal["point", "box", "automatic"]
 
-TARGETS = (0.80, 0.85, 0.90)
-"""IoUs to which clicks are counted."""
-
 CORE_DEPTH = 0.5
 """Share of its greatest depth from which a click that takes away removes a nucleus."""
-
-
-@dataclass
-class ClickCounts:
-    """Tallies over all nuclei and clicks.
-
-    Attributes
-    ----------
-    clicks_to
-        For each IoU target, the clicks each nucleus took; None where it was never reached.
-    positive, positive_inside, negative, negative_outside
-        Clicks of each sign, and those whose pixel ended on its side.
-    clicks, lowered
-        Rounds in which clicks were given, and those after which the IoU was lower by more than a
-        thousandth.
-    neighbours_changed
-        Pixels of other nuclei that any correction changed.
-    """
-
-    clicks_to: dict[float, list[int | None]] = field(
-        default_factory=lambda: {t: [] for t in TARGETS}
-    )
-    positive: int = 0
-    positive_inside: int = 0
-    negative: int = 0
-    negative_outside: int = 0
-    clicks: int = 0
-    lowered: int = 0
-    neighbours_changed: int = 0
-
-    def summary(self) -> dict[str, Any]:
-        """Return rates and medians; nuclei that never reach a target count as the worst."""
-        out: dict[str, Any] = {}
-        for target, counts in self.clicks_to.items():
-            reached = [c for c in counts if c is not None]
-            padded = sorted(reached) + [np.inf] * (len(counts) - len(reached))
-            median = float(np.median(padded)) if padded else None
-            out[f"clicks_to_{target:.2f}"] = {
-                "median": None if median is None or not np.isfinite(median) else median,
-                "mean_of_reached": round(float(np.mean(reached)), 3) if reached else None,
-                "never": round(1 - len(reached) / max(len(counts), 1), 4),
-            }
-        out["positive_inside"] = round(self.positive_inside / max(self.positive, 1), 4)
-        out["negative_outside"] = round(self.negative_outside / max(self.negative, 1), 4)
-        out["lowered"] = round(self.lowered / max(self.clicks, 1), 4)
-        out["neighbour_pixels_changed"] = self.neighbours_changed
-        return out
-
-
-@dataclass
-class _Case:
-    """One nucleus under correction; coordinates are level-0 pixels."""
-
-    truth: NDArray[np.bool_]
-    box: Box
-    tile: Box
-    prompts: Prompts
-    mask: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
-    mask_box: Box = (0, 0, 0, 0)
-    spent: int = 0
-    ious: list[float] = field(default_factory=list)
-    spent_at: list[int] = field(default_factory=list)
-
-    def take(self, answer: MaskPrediction) -> None:
-        self.mask, self.mask_box = answer.mask, answer.box
-        self.prompts = self.prompts.with_logits(answer.logits)
-
-    def window(self) -> tuple[Box, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return a common box with truth and mask in it."""
-        box = box_union(self.box, self.mask_box) if self.mask.any() else self.box
-        return box, _placed(self.truth, self.box, box), _placed(self.mask, self.mask_box, box)
-
-    def iou(self) -> float:
-        _, truth, mask = self.window()
-        return float((truth & mask).sum() / max((truth | mask).sum(), 1))
 
 
 class _Embeddings:
@@ -171,13 +98,13 @@ def evaluate_prompt_start(
     for t in range(iterations):
         _answer_all(embeddings, cases)
         for case in cases:
-            _tally(case, counts)
-        scores.append(_map_score(true, cases))
+            counts.tally(case)
+        scores.append(msa_of_masks(true, [(c.mask, c.mask_box) for c in cases]))
         if t + 1 < iterations:
             for case in cases:
                 _click_both(case, rng)
     for case in cases:
-        _count_clicks(case, counts)
+        counts.finish(case)
     return scores
 
 
@@ -203,15 +130,15 @@ def evaluate_automatic_start(
         run.add_tile((0, 0, height, width), found)
     automatic = document.labels()
     cases = _cases(model, source, calibration, true, "point")
-    history: list[list[tuple[NDArray[np.bool_], Box]]] = []
+    history: list[list[Painted]] = []
     for case in cases:
         history.append(_correct_one(document, automatic, case, embeddings, iterations, counts, rng))
-        _count_clicks(case, counts)
+        counts.finish(case)
     later = (
-        _painted_score(true, [steps[min(t, len(steps) - 1)] for steps in history])
+        msa_of_masks(true, [steps[min(t, len(steps) - 1)] for steps in history])
         for t in range(1, iterations)
     )
-    return [_score_of(true, automatic), *later]
+    return [msa_of_labels(true, automatic), *later]
 
 
 def _cases(
@@ -220,7 +147,7 @@ def _cases(
     calibration: Calibration,
     true: NDArray[np.integer],
     start: Start,
-) -> list[_Case]:
+) -> list[Case]:
     """Return a case for each true nucleus, with its first prompt."""
     nuclei, _ = Nuclei.from_labels(true)
     cases = []
@@ -231,7 +158,7 @@ def _cases(
             prompts = Prompts(box=tuple(map(float, box)))  # type: ignore[arg-type]
         else:
             prompts = Prompts([_deepest(mask) + np.array(box[:2])], [True])  # type: ignore[arg-type]
-        cases.append(_Case(mask, box, tile, prompts, spent=1))
+        cases.append(Case(mask, box, tile, prompts, spent=1))
     return cases
 
 
@@ -241,8 +168,8 @@ def _deepest(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
     return np.array(np.unravel_index(int(np.argmax(depth)), depth.shape)) + 0.5
 
 
-def _answer_all(embeddings: _Embeddings, cases: Sequence[_Case]) -> None:
-    by_tile: dict[Box, list[_Case]] = {}
+def _answer_all(embeddings: _Embeddings, cases: Sequence[Case]) -> None:
+    by_tile: dict[Box, list[Case]] = {}
     for case in cases:
         by_tile.setdefault(case.tile, []).append(case)
     for tile, members in by_tile.items():
@@ -251,7 +178,7 @@ def _answer_all(embeddings: _Embeddings, cases: Sequence[_Case]) -> None:
             case.take(answer)
 
 
-def _click_both(case: _Case, rng: np.random.Generator) -> None:
+def _click_both(case: Case, rng: np.random.Generator) -> None:
     """Click once in what is missing and once in what is surplus, at random pixels."""
     box, truth, mask = case.window()
     for error, positive in ((truth & ~mask, True), (mask & ~truth, False)):
@@ -262,52 +189,15 @@ def _click_both(case: _Case, rng: np.random.Generator) -> None:
             case.spent += 1
 
 
-def _tally(case: _Case, counts: ClickCounts) -> None:
-    """Note the IoU reached, and whether the last clicks were obeyed and helped."""
-    _note(case)
-    if len(case.ious) > 1 and case.spent_at[-1] > case.spent_at[-2]:
-        counts.clicks += 1
-        counts.lowered += case.ious[-1] < case.ious[-2] - 1e-3
-        for k in range(case.spent_at[-2] - case.spent_at[-1], 0):
-            _tally_obedience(
-                case, case.prompts.points_yx[k], bool(case.prompts.positive[k]), counts
-            )
-
-
-def _note(case: _Case) -> None:
-    case.ious.append(case.iou())
-    case.spent_at.append(case.spent)
-
-
-def _tally_obedience(
-    case: _Case, point: NDArray[np.float64], positive: bool, counts: ClickCounts
-) -> None:
-    r, c = np.floor(point).astype(int) - np.array(case.mask_box[:2])
-    h, w = case.mask.shape
-    inside = bool(0 <= r < h and 0 <= c < w and case.mask[r, c])
-    if positive:
-        counts.positive += 1
-        counts.positive_inside += inside
-    else:
-        counts.negative += 1
-        counts.negative_outside += not inside
-
-
-def _count_clicks(case: _Case, counts: ClickCounts) -> None:
-    for target, reached in counts.clicks_to.items():
-        first = next((i for i, iou in enumerate(case.ious) if iou >= target), None)
-        reached.append(None if first is None else case.spent_at[first])
-
-
 def _correct_one(
     document: Document,
     automatic: NDArray[np.int32],
-    case: _Case,
+    case: Case,
     embeddings: _Embeddings,
     iterations: int,
     counts: ClickCounts,
     rng: np.random.Generator,
-) -> list[tuple[NDArray[np.bool_], Box]]:
+) -> list[Painted]:
     """Correct one nucleus with single clicks; return its mask before and after each click."""
     nucleus = _match(automatic, case)
     case.spent = 0
@@ -315,7 +205,7 @@ def _correct_one(
         case.mask, case.mask_box = document.mask(nucleus)
         case.prompts = Prompts()
     steps = [(case.mask, case.mask_box)]
-    _tally(case, counts)
+    counts.tally(case)
     made = 0
     clicked_neighbours: set[int] = set()
     for _ in range(1, iterations):
@@ -327,7 +217,7 @@ def _correct_one(
             neighbour = _owner(document, point)
             clicked_neighbours.add(neighbour)
             made += _take_from(document, neighbour, point, case, embeddings)
-            _note(case)
+            case.note()
             counts.negative += 1
             counts.negative_outside += _owner(document, point) != neighbour
             steps.append((case.mask, case.mask_box))
@@ -348,7 +238,7 @@ def _correct_one(
             pass
         if nucleus is not None:
             case.mask, case.mask_box = document.mask(nucleus)
-        _tally(case, counts)
+        counts.tally(case)
         steps.append((case.mask, case.mask_box))
     counts.neighbours_changed += _changed_elsewhere(
         document, automatic, case, {nucleus or 0, *clicked_neighbours}
@@ -359,7 +249,7 @@ def _correct_one(
 
 
 def _worst_error(
-    document: Document, case: _Case, nucleus: int | None, rng: np.random.Generator
+    document: Document, case: Case, nucleus: int | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], str]:
     """Return where a user would click next, and what is wrong there.
 
@@ -386,7 +276,7 @@ def _take_from(
     document: Document,
     neighbour: int,
     point: NDArray[np.float64],
-    case: _Case,
+    case: Case,
     embeddings: _Embeddings,
 ) -> bool:
     """Ctrl-click into a neighbour: its core removes it, its rim is carved; return if it changed."""
@@ -404,7 +294,7 @@ def _take_from(
     return True
 
 
-def _answer(embeddings: _Embeddings, case: _Case, prompts: Prompts) -> actions.Outline:
+def _answer(embeddings: _Embeddings, case: Case, prompts: Prompts) -> actions.Outline:
     answer = embeddings.refine(case.tile, [prompts])[0]
     given = Prompts(prompts.points_yx, prompts.positive)
     return actions.Outline(
@@ -427,7 +317,7 @@ def _owner(document: Document, point: NDArray[np.float64]) -> int:
     return document.id_at(point) or 0
 
 
-def _match(automatic: NDArray[np.int32], case: _Case) -> int | None:
+def _match(automatic: NDArray[np.int32], case: Case) -> int | None:
     """Return the automatic nucleus that shares most pixels with the true one, if it is its own.
 
     A nucleus of which less than half lies in the truth, and which covers less than half of the
@@ -446,59 +336,13 @@ def _match(automatic: NDArray[np.int32], case: _Case) -> int | None:
 
 
 def _changed_elsewhere(
-    document: Document, automatic: NDArray[np.int32], case: _Case, meant: Collection[int]
+    document: Document, automatic: NDArray[np.int32], case: Case, meant: Collection[int]
 ) -> int:
     """Return how many pixels differ now of automatic nuclei that no click was meant for."""
     box = clip_box(pad_box(box_union(case.box, case.mask_box), 8), automatic.shape)  # type: ignore[arg-type]
     before = automatic[box[0] : box[2], box[1] : box[3]]
     others = (before > 0) & ~np.isin(before, list(meant))
     return int((document.labels(box)[others] != before[others]).sum())
-
-
-def _placed(mask: NDArray[np.bool_], box: Box, into: Box) -> NDArray[np.bool_]:
-    out = np.zeros((into[2] - into[0], into[3] - into[1]), bool)
-    if mask.size:
-        y, x = box[0] - into[0], box[1] - into[1]
-        out[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
-    return out
-
-
-def _map_score(true: NDArray[np.integer], cases: Sequence[_Case]) -> float:
-    return _painted_score(true, [(c.mask, c.mask_box) for c in cases])
-
-
-def _painted_score(
-    true: NDArray[np.integer], masks: Sequence[tuple[NDArray[np.bool_], Box]]
-) -> float:
-    """Return the mSA of masks painted from large to small, each on free pixels only."""
-    labels = np.zeros(true.shape, np.int32)
-    areas = [int(mask.sum()) for mask, _ in masks]
-    for number, i in enumerate(np.argsort(areas)[::-1], start=1):
-        mask, box = masks[i]
-        if not mask.size:
-            continue
-        y0, x0, y1, x1 = clip_box(box, true.shape)  # type: ignore[arg-type]
-        part = mask[y0 - box[0] : y1 - box[0], x0 - box[1] : x1 - box[1]]
-        place = labels[y0:y1, x0:x1]
-        place[part & (place == 0)] = number
-    return _score_of(true, labels)
-
-
-def _score_of(true: NDArray[np.integer], labels: NDArray[np.int32]) -> float:
-    return float(mean_segmentation_accuracy(OverlapTable.of(true, _parts(labels))))
-
-
-def _parts(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Give every connected part of every nucleus an id of its own."""
-    out = np.zeros_like(labels)
-    n = 0
-    for number, where in enumerate(ndimage.find_objects(labels), start=1):
-        if where is None:
-            continue
-        parts, count = ndimage.label(labels[where] == number)
-        out[where] = np.where(parts > 0, parts + n, out[where])
-        n += count
-    return out
 
 
 def evaluate_interactive(

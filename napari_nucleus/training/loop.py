@@ -21,7 +21,15 @@ from torch import Tensor, nn
 
 from napari_nucleus.errors import WeightsError
 
-__all__ = ["RunConfig", "ema_model", "fit", "learning_rate", "load_matching", "resumed_step"]
+__all__ = [
+    "RunConfig",
+    "ema_model",
+    "fit",
+    "learning_rate",
+    "load_matching",
+    "resumed_step",
+    "save_weights",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +161,19 @@ def save_weights(model: nn.Module, file: Path) -> None:
     os.replace(temporary, file)
 
 
-def load_matching(model: nn.Module, file: Path) -> list[str]:
+def load_matching(model: nn.Module, file: Path, within: str = "") -> list[str]:
     """Load the tensors of a weights file that the model has; return the names it kept as made.
+
+    Names that begin with ``within`` in the file are read without it, so that a part of a network
+    starts from a file of the whole.
 
     Raises
     ------
     WeightsError
         If a tensor of the file has another shape than the model's, or none fits.
     """
-    state, own = load_file(file), model.state_dict()
+    own = model.state_dict()
+    state = {k.removeprefix(within): v for k, v in load_file(file).items()}
     shared = {k: v for k, v in state.items() if k in own}
     for name, value in shared.items():
         if value.shape != own[name].shape:

@@ -22,7 +22,7 @@ from napari_nucleus.core.stain import LabStatistics, lab_statistics
 from napari_nucleus.errors import ImageError, ModelError, WeightsError
 from napari_nucleus.io.folders import make_folder
 from napari_nucleus.models.devices import resolve_device
-from napari_nucleus.models.uninuc.build import save_network
+from napari_nucleus.models.uninuc.build import restore_network, save_network
 from napari_nucleus.models.uninuc.config import UniNucConfig
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.presets import NANO
@@ -39,7 +39,7 @@ from napari_nucleus.training.data import (
     nuclei_count,
 )
 from napari_nucleus.training.detection import TeachingConfig
-from napari_nucleus.training.loop import RunConfig, load_matching
+from napari_nucleus.training.loop import RunConfig, load_matching, save_weights
 from napari_nucleus.training.sampler import SamplerConfig
 from napari_nucleus.training.uninuc import train_clicks, train_dense, train_detector
 
@@ -93,7 +93,7 @@ def nano_recipe(device: torch.device, steps: int | None, workers: int, seed: int
             seed=seed,
         ),
         clicks=StagePlan(
-            run(8_000 if gpu else 5_500, 8e-4),
+            run(8_000 if gpu else 11_500, 8e-4),
             sizes=((1.0, 256, 16),) if gpu else ((1.0, 192, 3),),
             sampler=outlined,
             workers=workers,
@@ -106,7 +106,9 @@ def nano_recipe(device: torch.device, steps: int | None, workers: int, seed: int
             workers=workers,
             seed=seed,
         ),
-        click_training=ClickConfig() if gpu else ClickConfig(encoder_from=None),
+        click_training=ClickConfig()
+        if gpu
+        else ClickConfig(encoder_from=5_500, encoder_rate=0.4, dense_weight=0.5),
         objects=ObjectConfig(),
         teaching=TeachingConfig(),
         synthetic_fields=2_000 if gpu else 300,
@@ -124,8 +126,11 @@ def train_model(
     workers: int,
     seed: int,
     say: Callable[[str], None],
+    start: Path | None = None,
 ) -> None:
     """Train a bundled model, or one stage of it.
+
+    ``start`` is a weights file of the model: every stage goes on from it in place of new weights.
 
     Raises
     ------
@@ -136,18 +141,26 @@ def train_model(
     AnnotationError
         If the run folder cannot be made.
     WeightsError
-        If a stage is asked for before the one that it starts from.
+        If a stage is asked for before the one that it starts from, or ``start`` does not fit.
     """
     if model != "uninuc-nano":
         raise ModelError(f"No recipe for {model!r}; there is one for uninuc-nano.")
     on = resolve_device(device)
     recipe = nano_recipe(on, steps, workers, seed)
+    begin = []
+    if start is not None:
+        network = restore_network(start, recipe.config)
+        begin = [make_folder(out) / "start.safetensors"]
+        save_weights(network, begin[0])
+        # There are no new heads whose first gradients could harm the encoder.
+        learning = replace(recipe.click_training, encoder_from=0)
+        recipe = replace(recipe, click_training=learning)
     make_folder(out)
     wanted = STAGES if stage == "all" else (stage,)
     if wanted != ("pack",):
         images = load_training_images(data, recipe, seed, out / "synthetic.npz", say)
     if "dense" in wanted:
-        train_dense(images, recipe.config, out / "dense", recipe.dense, on, say)
+        train_dense(images, recipe.config, out / "dense", recipe.dense, on, begin, say)
     if "clicks" in wanted:
         train_clicks(
             images,
@@ -155,7 +168,7 @@ def train_model(
             out / "clicks",
             recipe.clicks,
             on,
-            _best(out, "dense"),
+            begin + _before(out, "dense", begin),
             recipe.click_training,
             recipe.objects,
             say,
@@ -167,7 +180,7 @@ def train_model(
             out / "detector",
             recipe.detector,
             on,
-            _best(out, "clicks"),
+            begin + _before(out, "clicks", begin),
             recipe.teaching,
             say,
         )
@@ -263,6 +276,13 @@ def pack(config: UniNucConfig, trained: Path, data: Path, file: Path) -> None:
 def training_stain(images: list[AnnotatedImage]) -> LabStatistics | None:
     """Return the LAB statistics of the training tissue, to which other stains are moved."""
     return lab_statistics(np.concatenate([i.rgb[::4, ::4].reshape(-1, 3) for i in images]))
+
+
+def _before(out: Path, stage: str, begin: list[Path]) -> list[Path]:
+    """Return the weights of the stage before; none is needed where training starts from a file."""
+    if begin and not (out / stage / "best.safetensors").exists():
+        return []
+    return [_best(out, stage)]
 
 
 def _best(out: Path, stage: str) -> Path:

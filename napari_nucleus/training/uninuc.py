@@ -8,12 +8,13 @@ fields. The numbers of each run are kept in ``docs/log.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from napari_nucleus.models.uninuc.config import UniNucConfig
@@ -35,6 +36,10 @@ Module = TypeVar("Module", bound=nn.Module)
 
 CLASS_WEIGHTS = (0.7, 1.0, 1.0, 2.0, 0.7)
 """Frequency to the power −0.5, capped, of the canonical classes in the training data."""
+
+
+SEGMENTER = "segmenter."
+"""What the names of encoder, dense heads and mask decoder begin with in a file of a `UniNuc`."""
 
 
 class DenseNetwork(nn.Module):
@@ -76,11 +81,14 @@ def train_dense(
     out: Path,
     plan: StagePlan,
     device: torch.device,
+    starts: Sequence[Path] = (),
     say: Callable[[str], None] = print,
 ) -> nn.Module:
     """Train encoder and dense heads; the last part of the steps uses larger crops."""
     torch.manual_seed(plan.seed)
-    model = _placed(DenseNetwork(config), device)
+    model = DenseNetwork(config)
+    _start(model, starts)
+    model = _placed(model, device)
     groups = [{"params": list(model.parameters())}]
     loss = DenseLoss(device, plan.autocast)
     score = score_dense(images.development, device)
@@ -105,21 +113,22 @@ def train_clicks(
     out: Path,
     plan: StagePlan,
     device: torch.device,
-    start: Path,
+    starts: Sequence[Path],
     clicks: ClickConfig,
     objects: ObjectConfig,
     say: Callable[[str], None] = print,
 ) -> nn.Module:
-    """Train prompt encoder and mask decoder on the encoder of ``start`` (a weights file)."""
+    """Train prompt encoder and mask decoder on the encoder of ``starts`` (weights files)."""
     torch.manual_seed(plan.seed)
     model = Segmenter(config)
-    load_matching(model, start)
+    _start(model, starts)
     model = _placed(model, device)
     shared = [*model.encoder.parameters(), *(model.dense.parameters() if model.dense else ())]
     heads = [*model.prompt_encoder.parameters(), *model.mask_decoder.parameters()]
     groups: list[dict[str, Any]] = [{"params": heads}]
     if clicks.encoder_from is not None:
-        groups.append({"params": shared, "scale": 0.1, "frozen_until": clicks.encoder_from})
+        frozen = {"scale": clicks.encoder_rate, "frozen_until": clicks.encoder_from}
+        groups.append({"params": shared, **frozen})
     loss = ClickLoss(clicks, plan.run.steps, device, plan.autocast, plan.seed, CLASS_WEIGHTS)
     begin = resumed_step(out)
     batches = plan.batches(images, click_batch(config, objects, plan.seed + begin), begin)
@@ -133,20 +142,33 @@ def train_detector(
     out: Path,
     plan: StagePlan,
     device: torch.device,
-    start: Path,
+    starts: Sequence[Path],
     teaching: TeachingConfig,
     say: Callable[[str], None] = print,
 ) -> nn.Module:
-    """Train the detector on the encoder of ``start`` (weights of a `Segmenter`)."""
+    """Train the detector on the encoder of ``starts`` (weights files)."""
     torch.manual_seed(plan.seed)
     model = UniNuc(config)
-    load_matching(model.segmenter, start)
+    for file in starts:
+        _start(model if _is_whole(file) else model.segmenter, [file])
     model = _placed(model, device)
     groups = [{"params": list(model.detector.parameters())}]
     loss = DetectorLoss(teaching, plan.run.steps, device, plan.autocast, plan.seed)
     batches = plan.batches(images, box_batch(config), resumed_step(out))
     score = score_boxes(images.development, device)
     return fit(model, groups, batches, loss, plan.run, out, score, "f1", say)
+
+
+def _start(model: nn.Module, starts: Sequence[Path]) -> None:
+    """Load what each file has of the model, later files over earlier ones."""
+    for file in starts:
+        load_matching(model, file, "" if isinstance(model, UniNuc) else SEGMENTER)
+
+
+def _is_whole(file: Path) -> bool:
+    """Return whether a file holds a whole `UniNuc` and not a stage's part of it."""
+    with safe_open(file, "pt") as tensors:
+        return any(name.startswith(SEGMENTER) for name in tensors.keys())  # noqa: SIM118
 
 
 def _placed(model: Module, device: torch.device) -> Module:

@@ -24,6 +24,7 @@ from napari_nucleus.training.click_targets import (
 from napari_nucleus.training.clicks import (
     ClickConfig,
     ClickLoss,
+    _spoilt_loss,
     first_prompts,
     mask_iou,
     simulate_clicks,
@@ -326,6 +327,34 @@ def test_all_passes_learn_however_many_went_before_without(autocast):
             if p.grad is None and "output_hypernetworks" not in n
         ]
         assert missing == []
+
+
+def test_what_was_right_before_is_missed_when_it_is_wrong_now():
+    crop = make_crop(64)
+    objects = click_batch(TINY, ObjectConfig(per_crop=2, negatives=0), 0)([crop])["objects"]
+    prompts = first_prompts(objects, TINY.decoder.crop_grid)
+    truth = objects.truth > 0.5
+    side = truth.shape[-1]
+    wrong = torch.where(truth, -4.0, 4.0)
+    nowhere, everywhere = torch.zeros_like(truth), torch.ones_like(truth)
+    fed_back = replace(prompts, has_logits=torch.ones(2, dtype=torch.bool))
+    assert _spoilt_loss(wrong, objects, prompts, everywhere) == 0  # it saw no answer before
+    assert _spoilt_loss(wrong, objects, fed_back, nowhere) == 0
+    assert _spoilt_loss(-wrong, objects, fed_back, everywhere) == 0
+    some = everywhere.clone()
+    some[:, : side // 2] = False
+    half = float(_spoilt_loss(wrong, objects, fed_back, some))
+    assert 0 < half < float(_spoilt_loss(wrong, objects, fed_back, everywhere))
+
+
+def test_boxes_are_drawn_with_more_or_less_care():
+    crop = make_crop(64)
+    share = {"per_crop": 40, "negatives": 0, "box_start": 1.0}
+    drawn = objects_of([crop], box_jitter=0.5, **share)
+    tight = objects_of([crop], box_jitter=0.0, **share).boxes
+    errors = (drawn.boxes[:, None] - tight[None]).abs().amax(-1).amin(1)
+    assert errors.min() < 0.1 * errors.max()
+    assert errors.max() < 0.5 * float((tight[:, 2:] - tight[:, :2]).max())
 
 
 def test_nuclei_that_are_none_teach_the_object_score_only():

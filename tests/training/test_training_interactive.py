@@ -15,9 +15,8 @@ from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskLogits, MaskPrediction
 from napari_nucleus.models.api import Calibration, Embedding, ModelInfo
 from napari_nucleus.training import interactive
+from napari_nucleus.training.cases import TARGETS, ClickCounts
 from napari_nucleus.training.interactive import (
-    TARGETS,
-    ClickCounts,
     evaluate_automatic_start,
     evaluate_interactive,
     evaluate_prompt_start,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy import ndimage
 from torch import nn
 from training_helpers import draw_labels, make_image, write_image
@@ -12,10 +13,11 @@ from uninuc_helpers import INFO, TINY, at_scale, make_network, tissue
 
 from napari_nucleus.core.image import Tile
 from napari_nucleus.errors import ImageError, ModelError, WeightsError
-from napari_nucleus.models.uninuc.build import load_predictor
+from napari_nucleus.models.uninuc.build import load_predictor, save_network
 from napari_nucleus.models.uninuc.dense import DenseMaps
 from napari_nucleus.models.uninuc.encoder import normalise
-from napari_nucleus.models.weights import read_weights
+from napari_nucleus.models.uninuc.network import UniNuc
+from napari_nucleus.models.weights import read_weights, write_weights
 from napari_nucleus.training import recipes
 from napari_nucleus.training.data import CONSEP_DEVELOPMENT
 from napari_nucleus.training.detection import boxes_of_crop
@@ -160,6 +162,53 @@ def test_the_recipe_makes_weights_that_load_and_goes_on_where_it_stopped(
     assert read_weights(file).tensors.keys() == predictor.network.state_dict().keys()
     assert file.read_bytes() == before
     assert not any(line.startswith("drawing") for line in said)
+
+
+def test_training_goes_on_from_a_weights_file(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "nano_recipe", tiny_recipe)
+    torch.manual_seed(5)
+    network = make_network(spread=1.0)
+    start = tmp_path / "start.safetensors"
+    save_network(network, start, None, {})
+
+    def train(stage, out):
+        train_model("uninuc-nano", folder, tmp_path / out, stage, None, "cpu", 0, 0, print, start)
+        return load_file(tmp_path / out / stage / "best.safetensors")
+
+    def apart(name, trained, prefix):
+        return float((trained[name] - network.state_dict()[prefix + name]).abs().max())
+
+    clicks = train("clicks", "a")
+    assert apart("mask_decoder.iou_token.weight", clicks, "segmenter.") < 0.05
+    name = "encoder.stem.0.weight"
+    name = name if name in clicks else next(k for k in clicks if k.startswith("encoder."))
+    assert 0 < apart(name, clicks, "segmenter.") < 0.05  # the encoder learns from the first step
+    dense = train("dense", "a")
+    assert apart(name, dense, "segmenter.") < 0.05
+    detector = train("detector", "a")
+    assert torch.equal(detector["segmenter." + name], clicks[name])  # of the stage before
+    assert apart("detector.bbox_embed.layers.0.weight", detector, "") < 0.05
+    alone = train("detector", "b")  # no stage before: all is of the file
+    assert torch.allclose(
+        alone["segmenter." + name], network.state_dict()["segmenter." + name], atol=2e-3
+    )
+    groups = alone["detector.query_feat.weight"].unflatten(0, (TINY.detector.groups, -1))
+    assert float((groups - groups[:1]).abs().max()) < 0.05  # each went on from the one that is kept
+
+
+def test_training_cannot_go_on_from_what_is_no_network(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "nano_recipe", tiny_recipe)
+    other = tmp_path / "other.safetensors"
+    write_weights(other, {"weight": torch.zeros(3)}, {"system": "other"})
+    wider = tmp_path / "wider.safetensors"
+    wide = replace(TINY, decoder=replace(TINY.decoder, dim=2 * TINY.decoder.dim))
+    save_network(UniNuc(wide), wider, None, {})
+    for file in (tmp_path / "none.safetensors", other, wider):
+        with pytest.raises(WeightsError, match=file.name):
+            train_model(
+                "uninuc-nano", folder, tmp_path / "x", "dense", None, "cpu", 0, 0, print, file
+            )
+        assert not (tmp_path / "x" / "dense").exists()
 
 
 def test_recipes_that_are_not_there_and_folders_that_are_not_are_named(tmp_path):

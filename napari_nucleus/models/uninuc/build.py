@@ -15,7 +15,10 @@ from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.predictor import UniNucPredictor
 from napari_nucleus.models.weights import WeightsFile, fill, read_weights, write_weights
 
-__all__ = ["load_predictor", "save_network"]
+__all__ = ["load_predictor", "restore_network", "save_network"]
+
+QUERIES = "detector.query_feat.weight"
+PROPOSALS = "detector.proposal_heads."
 
 
 def load_predictor(info: ModelInfo, file: Path, device: str) -> UniNucPredictor:
@@ -38,6 +41,29 @@ def load_predictor(info: ModelInfo, file: Path, device: str) -> UniNucPredictor:
         raise WeightsError(f"{file}: its configuration is of another version: {error}.") from error
     fill(network, weights.tensors, file.name)
     return UniNucPredictor(network.to(on), info, weights.digest, _training_stain(weights, file))
+
+
+def restore_network(file: Path, config: UniNucConfig) -> UniNuc:
+    """Return a network to train further from the weights that `save_network` wrote.
+
+    Every query group of ``config`` starts as the one that was written.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or of another model or configuration.
+    """
+    tensors = dict(read_weights(file).tensors)
+    if QUERIES not in tensors:
+        raise WeightsError(f"{file}: holds no UniNuc; training can only go on from one.")
+    tensors[QUERIES] = tensors[QUERIES].repeat(config.detector.groups, 1)
+    first = f"{PROPOSALS}0."
+    for name in [n for n in tensors if n.startswith(first)]:
+        for group in range(1, config.detector.groups):
+            tensors[f"{PROPOSALS}{group}.{name.removeprefix(first)}"] = tensors[name]
+    network = UniNuc(config)
+    fill(network, tensors, file.name)
+    return network
 
 
 def _training_stain(weights: WeightsFile, file: Path) -> LabStatistics | None:
@@ -64,7 +90,7 @@ def save_network(
     config = replace(network.config, detector=detector)
     single = UniNuc(config).state_dict()
     state = {
-        name: value[: len(single[name])] if name == "detector.query_feat.weight" else value
+        name: value[: len(single[name])] if name == QUERIES else value
         for name, value in network.state_dict().items()
         if name in single
     }

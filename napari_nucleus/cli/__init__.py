@@ -245,6 +245,8 @@ def models(as_json: Json = False) -> None:
         classes = ", ".join(info.classes.names) if info.classes else "none"
         typer.echo(f"  can: {', '.join(info.capabilities)}; classes: {classes}")
         typer.echo(f"  works at {info.working_mpp} µm/px; {info.licence}; {info.source}")
+        if info.limits:
+            typer.echo(f"  {info.limits}")
 
 
 @app.command()
@@ -298,10 +300,10 @@ def open_image(
     from napari_nucleus.io.images import open_image as read
 
     source = read(image, mpp)
-    _open_app(source, image.stem)
+    _open_app(source, image.stem, source.pixel_size.note)
 
 
-def _open_app(source: Any, name: str) -> None:
+def _open_app(source: Any, name: str, note: str = "") -> None:
     _check_screen()
     try:
         from napari_nucleus.widgets.launch import launch
@@ -310,7 +312,7 @@ def _open_app(source: Any, name: str) -> None:
             f"The app needs napari and Qt ({error.name} is missing); "
             "install them with: pip install 'napari-nucleus[app]'"
         ) from error
-    launch(source, name)
+    launch(source, name, note)
 
 
 def _check_screen() -> None:

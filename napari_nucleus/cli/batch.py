@@ -57,6 +57,8 @@ def segment_files(
     for file in images:
         try:
             source = open_image(file, mpp)
+            if source.pixel_size.note:
+                complain(source.pixel_size.note)
             result, calibration = segment_image(loaded, source, file.name)
             written = write_all(result, source, out, file.stem)
         except AnnotationError:

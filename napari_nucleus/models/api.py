@@ -105,6 +105,8 @@ class ModelInfo:
         Licence of the weights.
     source
         ``"bundled"``, a path, or where to get the weights.
+    limits
+        What its answers must not be taken for, as a sentence.
     """
 
     name: str
@@ -117,6 +119,7 @@ class ModelInfo:
     click_tile: int
     licence: str
     source: str
+    limits: str = ""
 
 
 @runtime_checkable

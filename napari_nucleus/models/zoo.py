@@ -48,6 +48,10 @@ _ZOO: Mapping[str, _Entry] = {
             click_tile=256,
             licence="BSD-3-Clause",
             source="bundled",
+            limits=(
+                "Its training data tell too little of neoplastic and benign epithelium: "
+                "read both as epithelial."
+            ),
         ),
         "uninuc",
         _load_uninuc,

@@ -86,6 +86,7 @@ class Annotation:
         self._answers: dict[int, Future[list[MaskPrediction]]] = {}
         self._tile: Box | None = None
         self._hover: NDArray[np.float64] | None = None
+        self._shown: int | None = None
         self.binding.restored.connect(
             lambda name: self.said.emit(f"{name!r} belongs to the annotation and was put back.")
         )
@@ -198,6 +199,16 @@ class Annotation:
         self.said.emit("Nothing to redo." if name is None else f"Done again: {name}.")
         self._show_selection()
 
+    def toggle_fill(self) -> None:
+        """Fill nuclei, or show outlines only."""
+        self.binding.toggle_fill()
+        self.said.emit("Nuclei are filled." if self.binding.filled else "Outlines only.")
+
+    def toggle_hidden(self) -> None:
+        """Hide nuclei, or show them again."""
+        self.binding.toggle_hidden()
+        self.said.emit("Nuclei are hidden." if self.binding.hidden else "Nuclei are shown.")
+
     # ---- outcomes
 
     def _do(self, act: Callable[[], Outcome]) -> None:
@@ -212,7 +223,7 @@ class Annotation:
             case Done(result):
                 self._on_result(result)
             case Selected(nucleus):
-                self._say_selected(nucleus)
+                self.said.emit(f"{self.describe(nucleus)}.")
             case Nothing(reason):
                 self.said.emit(reason)
         self._show_selection()
@@ -279,16 +290,19 @@ class Annotation:
             message += " Tab shows the other reading."
         self.said.emit(message)
 
-    def _say_selected(self, nucleus: int) -> None:
+    def describe(self, nucleus: int) -> str:
+        """Return a nucleus in words: class, area, score, state."""
         row = self.document.row(nucleus)
-        area = f"{row.area} px" if self.mpp is None else f"{row.area * self.mpp**2:.0f} µm²"
+        area = f"{row.area} px" if self.mpp is None else f"{row.area * self.mpp**2:.1f} µm²"
         name = self.document.scheme.name_of(row.class_id)
-        self.said.emit(f"Nucleus {row.id}: {name}, {area}, score {row.score:.2f}.")
+        return f"Nucleus {row.id}: {name}, {area}, score {row.score:.2f}, {row.state.value}"
 
     def _show_selection(self) -> None:
         selected = self.tool.selected
         self.binding.mark(selected, SELECTED)
-        self.selection_changed.emit(selected)
+        if selected != self._shown:
+            self._shown = selected
+            self.selection_changed.emit(selected)
 
     def close(self) -> None:
         """Take everything of ours out of the viewer; the document stays as it is."""

@@ -102,6 +102,11 @@ class LayerBinding:
         self._filled = not self._filled
         self._show()
 
+    @property
+    def hidden(self) -> bool:
+        """True while nuclei are not shown."""
+        return self._hidden
+
     def toggle_hidden(self) -> None:
         """Hide all nuclei, or show them again."""
         self._hidden = not self._hidden

@@ -93,8 +93,8 @@ class CorrectTab(QWidget):
         self.sign.clicked.connect(self._act(Annotation.toggle_sign))
         self.swap.clicked.connect(self._act(Annotation.swap))
         self.remove.clicked.connect(self._act(Annotation.delete))
-        self.fill.clicked.connect(self._act(lambda a: a.binding.toggle_fill()))
-        self.hide_nuclei.clicked.connect(self._act(lambda a: a.binding.toggle_hidden()))
+        self.fill.clicked.connect(self._act(Annotation.toggle_fill))
+        self.hide_nuclei.clicked.connect(self._act(Annotation.toggle_hidden))
         self.help.clicked.connect(self.show_keys)
         workspace.annotation_changed.connect(self._on_annotation)
         workspace.document_changed.connect(self.refresh)
@@ -129,14 +129,7 @@ class CorrectTab(QWidget):
         if annotation is None or nucleus is None:
             self.selected.setText("No nucleus selected. Click one.")
             return
-        row = annotation.document.row(nucleus)
-        area = f"{row.area} px"
-        if annotation.mpp is not None:
-            area = f"{row.area * annotation.mpp**2:.1f} µm²"
-        name = annotation.document.scheme.name_of(row.class_id)
-        self.selected.setText(
-            f"<b>{row.id}</b>: {name}, {area}, score {row.score:.2f}, {row.state.value}"
-        )
+        self.selected.setText(annotation.describe(nucleus))
 
     def _on_annotation(self) -> None:
         annotation = self._workspace.annotation

@@ -220,3 +220,14 @@ def test_what_cannot_be_understood_is_answered_with_the_usage(command, arguments
     assert outcome.code == 2
     assert "segment [OPTIONS]" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_pixel_size_that_cannot_be_true_is_told_and_not_used(command, dark, tmp_path):
+    picture = tmp_path / "absurd.tif"
+    rgb = np.asarray(Image.open(save_picture(tmp_path / "one.png")))
+    tifffile.imwrite(picture, rgb, resolution=(2e9, 2e9), resolutionunit="CENTIMETER")
+    outcome = command("segment", picture, "--out", tmp_path / "out", "--model", dark)
+    assert outcome.code == 0
+    assert "absurd.tif" in outcome.err
+    assert "5e-06 µm per pixel" in outcome.err
+    assert "estimated" in outcome.out

@@ -10,6 +10,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hosting"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item):
+    """Hide all windows first: some OpenGL drivers fail when one is painted while it is taken down.
+
+    It takes several viewers in one process, which users do not have.
+    """
+    from qtpy.QtWidgets import QApplication
+
+    for window in QApplication.topLevelWidgets():
+        window.hide()
+    return (yield)
+
+
 @pytest.fixture(autouse=True)
 def only_the_main_thread_touches_the_viewer(monkeypatch):
     monkeypatch.setenv("NAPARI_ENSURE_PLUGIN_MAIN_THREAD", "1")
@@ -45,7 +58,6 @@ def app(make_napari_viewer, qtbot, tmp_path):
     driver = Driver(viewer, dock, qtbot, orders)
     yield driver
     driver.settle()
-    driver.hide_window()  # some OpenGL drivers fail when a window is painted while it is taken down
     dock.close()
     viewer.window.remove_dock_widget(docked)
 

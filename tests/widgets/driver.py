@@ -128,10 +128,6 @@ class Driver:
         around = self.canvas.mapToGlobal(place).toPointF()
         return QMouseEvent(kind, place.toPointF(), around, button, held, modifiers)
 
-    def hide_window(self) -> None:
-        for window in QApplication.topLevelWidgets():
-            window.hide()
-
     # ---- waiting
 
     def until(self, holds: Callable[[], bool]) -> None:

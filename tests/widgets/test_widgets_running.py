@@ -8,6 +8,8 @@ import tifffile
 from driver import CTRL
 from qtpy.QtCore import Qt
 
+from napari_nucleus.core.image import ArraySource
+from napari_nucleus.widgets import launch
 from napari_nucleus.widgets.layers import visible_box
 
 MISSED, OTHER = (60.5, 80.5), (100.5, 120.5)
@@ -218,3 +220,13 @@ def test_another_image_in_the_middle_of_a_run_ends_it_and_keeps_what_was_found(a
     assert app.document.count == DISCS
     app.dock.work_on(first)
     assert app.document.count < 9 * DISCS
+
+
+def test_what_is_wrong_with_a_file_is_told_when_it_is_opened(app, monkeypatch, discs):
+    monkeypatch.setattr(launch.napari, "Viewer", lambda title: app.viewer)
+    monkeypatch.setattr(launch, "NucleusDock", lambda viewer: app.dock)
+    monkeypatch.setattr(app.viewer.window, "add_dock_widget", lambda *_, **__: None)
+    launch.open_viewer(ArraySource(discs, None, "a.tif"), "a", "a.tif: pixels of 5 m.")
+    assert app.warned[-1] == "a.tif: pixels of 5 m."
+    assert app.annotation.image.name == "a"
+    assert app.annotation.mpp is None

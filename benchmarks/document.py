@@ -23,7 +23,7 @@ from napari_nucleus.session import actions
 from napari_nucleus.session.actions import Outline
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.label_map import nuclei_of_label_map
-from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.session.memory_store import MemoryStore
 
 
 def ellipse(height: int, width: int) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ __all__ = [
     "LabelsError",
     "ModelError",
     "NucleusError",
+    "ProjectError",
     "WeightsError",
 ]
 
@@ -32,6 +33,10 @@ class LabelsError(NucleusError):
 
 class AnnotationError(NucleusError):
     """An annotation file that cannot be read or written."""
+
+
+class ProjectError(NucleusError):
+    """A project file that cannot be opened, or that does not take a change any more."""
 
 
 class ModelError(NucleusError):

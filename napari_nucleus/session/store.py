@@ -1,18 +1,16 @@
 """Where the document is kept: label tiles, nuclei, click memories and the journal of actions.
 
-`Store` is the protocol, `MemoryStore` keeps everything in memory. A store holds the whole state of
-a document, the history included, so that whatever is written inside one transaction is there
-entirely or not at all. A store knows edits as values; what they mean is `edits`, `history` and
-`actions`' business. Nothing here is safe to use from two threads at once.
+`Store` is the protocol; `MemoryStore` keeps everything in memory, `SqliteStore` in a file. A store
+holds the whole state of a document, the history included, so that whatever is written inside one
+transaction is there entirely or not at all. A store knows edits as values; what they mean is
+`edits`, `history` and `actions`' business. Nothing here is safe to use from two threads at once.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,10 +18,13 @@ from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.session.edits import Edit
-from napari_nucleus.session.grid import TILE_SIZE, GridIndex, cells_of
+from napari_nucleus.session.grid import cells_of
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
-__all__ = ["ActionEntry", "MemoryStore", "Store"]
+__all__ = ["ActionEntry", "Piece", "Store", "pieces_of"]
+
+Piece = tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]
+"""A tile ``(row, column)``, a part of the tile, and the part of a box that lies there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,13 @@ class Store(Protocol):
         """Return a nucleus's row, or None."""
         ...
 
+    def rows(self, ids: Sequence[int] | None = None) -> list[NucleusRow]:
+        """Return the rows of those of these nuclei that exist, in this order; all by default.
+
+        All are in the order of their ids.
+        """
+        ...
+
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
         """Insert rows, or replace those with the same id."""
         ...
@@ -108,6 +116,16 @@ class Store(Protocol):
 
     def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
         """Set click memories; None forgets."""
+        ...
+
+    # ---- facts: what is kept beside the nuclei, as short texts
+
+    def fact(self, key: str) -> str | None:
+        """Return what was put under a key, or None."""
+        ...
+
+    def put_fact(self, key: str, value: str) -> None:
+        """Put a text under a key."""
         ...
 
     # ---- journal: actions in order of time, the undone ones last
@@ -159,267 +177,12 @@ class Store(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Action:
-    id: int
-    name: str
-    edits: list[Edit] = field(default_factory=list)
-
-    @property
-    def entry(self) -> ActionEntry:
-        return ActionEntry(self.id, self.name)
-
-
-class MemoryStore:
-    """A `Store` in memory; tiles without labels cost nothing.
-
-    Parameters
-    ----------
-    shape
-        Height and width of the image in pixels.
-    tile_size
-        Side of the label tiles in pixels.
-    """
-
-    def __init__(self, shape: tuple[int, int], tile_size: int = TILE_SIZE) -> None:
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(f"a document needs a height and a width of at least 1, got {shape}")
-        self._shape = int(shape[0]), int(shape[1])
-        self._size = tile_size
-        self._tiles: dict[tuple[int, int], NDArray[np.int32]] = {}
-        self._rows: dict[int, NucleusRow] = {}
-        self._grid = GridIndex(tile_size)
-        self._classes: Counter[int] = Counter()
-        self._memories: dict[int, ClickMemory] = {}
-        self._next_id = 1
-        self._actions: list[_Action] = []
-        self._done = 0
-        self._last_action_id = 0
-        self._log: list[Callable[[], object]] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
-        return self._shape
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Keep what is written inside, or take all of it back if it raises."""
-        if self._log is not None:
-            raise RuntimeError("transactions do not nest")
-        self._log = []
-        try:
-            yield
-        except BaseException:
-            for take_back in reversed(self._log):
-                take_back()
-            raise
-        finally:
-            self._log = None
-
-    def _on_rollback(self, call: Callable[..., object], *args: object) -> None:
-        if self._log is None:
-            raise RuntimeError("a store is written inside a transaction only")
-        self._log.append(partial(call, *args))
-
-    # ---- labels
-
-    def read_labels(self, box: Box) -> NDArray[np.int32]:
-        """Return a copy of the labels ``(h, w)`` in a box inside the image."""
-        out = np.zeros((box[2] - box[0], box[3] - box[1]), np.int32)
-        for cell, inside, outside in self._pieces(box):
-            tile = self._tiles.get(cell)
-            if tile is not None:
-                out[outside] = tile[inside]
-        return out
-
-    def write_labels(self, box: Box, labels: NDArray[np.int32]) -> None:
-        """Write labels ``(h, w)`` into a box inside the image."""
-        previous = self.read_labels(box)
-        if not previous.any():
-            # A long import writes mostly on empty ground; its way back need not hold pixels.
-            previous = np.broadcast_to(np.int32(0), previous.shape)
-        self._on_rollback(self._paste, box, previous)
-        self._paste(box, labels)
-
-    def _paste(self, box: Box, labels: NDArray[np.int32]) -> None:
-        for cell, inside, outside in self._pieces(box):
-            piece, tile = labels[outside], self._tiles.get(cell)
-            if piece.any():
-                if tile is None:
-                    tile = self._tiles[cell] = np.zeros((self._size, self._size), np.int32)
-                tile[inside] = piece
-            elif tile is not None:
-                tile[inside] = 0
-                if not tile.any():
-                    del self._tiles[cell]
-
-    def _pieces(
-        self, box: Box
-    ) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
-        """Yield each tile a box meets, the part of the tile, and the part of the box."""
-        y0, x0, y1, x1 = box
-        for cell in cells_of(box, self._size):
-            ty, tx = cell[0] * self._size, cell[1] * self._size
-            a, b = max(y0, ty), max(x0, tx)
-            c, d = min(y1, ty + self._size), min(x1, tx + self._size)
-            inside = slice(a - ty, c - ty), slice(b - tx, d - tx)
-            yield cell, inside, (slice(a - y0, c - y0), slice(b - x0, d - x0))
-
-    def tile_boxes(self) -> list[Box]:
-        """Return the boxes of all tiles that may hold a label, row by row."""
-        size, (height, width) = self._size, self._shape
-        return [
-            (r * size, c * size, min((r + 1) * size, height), min((c + 1) * size, width))
-            for r, c in sorted(self._tiles)
-        ]
-
-    # ---- nuclei
-
-    @property
-    def next_id(self) -> int:
-        """The smallest id above all that ever had a row or were reserved, undone ones included."""
-        return self._next_id
-
-    def reserve_ids(self, next_id: int) -> None:
-        """Raise `next_id` to at least this."""
-        self._on_rollback(setattr, self, "_next_id", self._next_id)
-        self._next_id = max(self._next_id, next_id)
-
-    def row(self, nucleus_id: int) -> NucleusRow | None:
-        """Return a nucleus's row, or None."""
-        return self._rows.get(nucleus_id)
-
-    def put_rows(self, rows: Sequence[NucleusRow]) -> None:
-        """Insert rows, or replace those with the same id."""
-        self.reserve_ids(max((row.id + 1 for row in rows), default=0))
-        for row in rows:
-            self._change_row(row.id, row)
-
-    def drop_rows(self, ids: Sequence[int]) -> None:
-        """Remove rows; their ids are not used again."""
-        for nucleus_id in ids:
-            self._change_row(nucleus_id, None)
-
-    def _change_row(self, nucleus_id: int, row: NucleusRow | None) -> None:
-        self._on_rollback(self._set_row, nucleus_id, self._rows.get(nucleus_id))
-        self._set_row(nucleus_id, row)
-
-    def _set_row(self, nucleus_id: int, row: NucleusRow | None) -> None:
-        old = self._rows.pop(nucleus_id, None)
-        if old is not None:
-            self._grid.discard(nucleus_id, old.box)
-            self._classes[old.class_id] -= 1
-        if row is not None:
-            self._rows[nucleus_id] = row
-            self._grid.add(nucleus_id, row.box)
-            self._classes[row.class_id] += 1
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return all ids, ascending."""
-        return np.sort(np.fromiter(self._rows, np.int64, len(self._rows)))
-
-    def ids_in(self, box: Box) -> list[int]:
-        """Return the ids of nuclei whose boxes meet ``box``, ascending."""
-        y0, x0, y1, x1 = box
-        found = []
-        for nucleus_id in self._grid.near(box):
-            a, b, c, d = self._rows[nucleus_id].box
-            if a < y1 and c > y0 and b < x1 and d > x0:
-                found.append(nucleus_id)
-        return sorted(found)
-
-    def count(self) -> int:
-        """Return the number of nuclei."""
-        return len(self._rows)
-
-    def class_counts(self) -> dict[int, int]:
-        """Return the number of nuclei of each class id that has any."""
-        return {class_id: n for class_id, n in sorted(self._classes.items()) if n}
-
-    def memory(self, nucleus_id: int) -> ClickMemory | None:
-        """Return a nucleus's click memory, or None."""
-        return self._memories.get(nucleus_id)
-
-    def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
-        """Set click memories; None forgets."""
-        for nucleus_id, memory in memories.items():
-            self._on_rollback(self._set_memory, nucleus_id, self._memories.get(nucleus_id))
-            self._set_memory(nucleus_id, memory)
-
-    def _set_memory(self, nucleus_id: int, memory: ClickMemory | None) -> None:
-        if memory is None:
-            self._memories.pop(nucleus_id, None)
-        else:
-            self._memories[nucleus_id] = memory
-
-    # ---- journal
-
-    def add_action(self, name: str) -> int:
-        """Begin a new action after the last one that is done; forget all undone ones."""
-        self._last_action_id += 1
-        self._replace_tail(self._done, [_Action(self._last_action_id, name)], self._done + 1)
-        return self._last_action_id
-
-    def add_edit(self, action_id: int, edit: Edit) -> None:
-        """Note one more edit of an action."""
-        action = self._actions[self._index(action_id)]
-        self._on_rollback(action.edits.pop)
-        action.edits.append(edit)
-
-    def edits_of(self, action_id: int) -> Sequence[Edit]:
-        """Return the edits of an action in the order they were made."""
-        return tuple(self._actions[self._index(action_id)].edits)
-
-    def rewrite_action(self, action_id: int, name: str, edits: Sequence[Edit]) -> None:
-        """Give the last action done another name and other edits; forget all undone ones."""
-        self._check_turn(action_id, self.last_done())
-        self._replace_tail(self._done - 1, [_Action(action_id, name, list(edits))], self._done)
-
-    def drop_action(self, action_id: int) -> None:
-        """Forget an action."""
-        index = self._index(action_id)
-        done = self._done - (index < self._done)
-        self._replace_tail(index, self._actions[index + 1 :], done)
-
-    def mark_undone(self, action_id: int) -> None:
-        """Note that the last action done is undone."""
-        self._check_turn(action_id, self.last_done())
-        self._replace_tail(len(self._actions), [], self._done - 1)
-
-    def mark_done(self, action_id: int) -> None:
-        """Note that the first action undone is done again."""
-        self._check_turn(action_id, self.first_undone())
-        self._replace_tail(len(self._actions), [], self._done + 1)
-
-    def last_done(self) -> ActionEntry | None:
-        """Return the action that undo takes back."""
-        return self._actions[self._done - 1].entry if self._done else None
-
-    def first_undone(self) -> ActionEntry | None:
-        """Return the action that redo brings back."""
-        return self._actions[self._done].entry if self._done < len(self._actions) else None
-
-    def actions_after(self, action_id: int) -> Sequence[ActionEntry]:
-        """Return the actions begun after this one, done or undone."""
-        return [action.entry for action in self._actions[self._index(action_id) + 1 :]]
-
-    def _index(self, action_id: int) -> int:
-        # The newest are asked for by far the most.
-        for index in range(len(self._actions) - 1, -1, -1):
-            if self._actions[index].id == action_id:
-                return index
-        raise KeyError(f"no action {action_id} in the journal")
-
-    def _check_turn(self, action_id: int, entry: ActionEntry | None) -> None:
-        if entry is None or entry.id != action_id:
-            raise ValueError(f"action {action_id} is not next, {entry} is")
-
-    def _replace_tail(self, start: int, tail: Iterable[_Action], done: int) -> None:
-        """Put ``tail`` in the place of the actions from ``start`` on; ``done`` of all are done."""
-        self._on_rollback(self._set_tail, start, self._actions[start:], self._done)
-        self._set_tail(start, tail, done)
-
-    def _set_tail(self, start: int, tail: Iterable[_Action], done: int) -> None:
-        self._actions[start:] = tail
-        self._done = done
+def pieces_of(box: Box, size: int) -> Iterator[Piece]:
+    """Yield each tile of side ``size`` that a box meets, the part of it and the part of the box."""
+    y0, x0, y1, x1 = box
+    for cell in cells_of(box, size):
+        ty, tx = cell[0] * size, cell[1] * size
+        a, b = max(y0, ty), max(x0, tx)
+        c, d = min(y1, ty + size), min(x1, tx + size)
+        inside = slice(a - ty, c - ty), slice(b - tx, d - tx)
+        yield cell, inside, (slice(a - y0, c - y0), slice(b - x0, d - x0))

@@ -31,7 +31,7 @@ from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration, Embedding, PromptableSegmenter
 from napari_nucleus.session import actions
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.training.cases import (
     TARGETS,
     Case,

@@ -25,9 +25,9 @@ from napari_nucleus.hosting.planning import click_tile
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.session import actions
 from napari_nucleus.session.document import Document
+from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Request, Selected
 from napari_nucleus.session.outlines import ActionResult
-from napari_nucleus.session.store import MemoryStore
 from napari_nucleus.session.tool import ClickTool
 from napari_nucleus.widgets.background import on_main_thread, when_done
 from napari_nucleus.widgets.binding import CARVING, REMOVING, SELECTED, LayerBinding

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import numpy as np
+import pytest
 
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
 from napari_nucleus.session.actions import Outline
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.session.memory_store import MemoryStore
+from napari_nucleus.session.schema import create_tables
+from napari_nucleus.session.sqlite_store import SqliteStore
+
+
+def file_store(shape, tile_size=16, **options):
+    """A store in a SQLite database, which lives in memory for speed."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("BEGIN")
+    create_tables(connection)
+    SqliteStore.begin(connection, shape, tile_size)
+    connection.execute("COMMIT")
+    return SqliteStore(connection, "test.nucleus", cached_tiles=3, **options)
+
+
+STORES = pytest.mark.parametrize("make", [MemoryStore, file_store])
+"""Runs a test with each kind of store."""
 
 
 def make_document(shape=(64, 64), tile_size=16, mpp=0.25, store=None):

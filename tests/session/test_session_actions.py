@@ -16,7 +16,7 @@ from napari_nucleus.errors import EditRefusedError, LabelsError
 from napari_nucleus.session import actions
 from napari_nucleus.session.actions import Outline
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.table import NucleusState
 
 

@@ -19,7 +19,7 @@ from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.session import actions
 from napari_nucleus.session.actions import Outline
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.session.memory_store import MemoryStore
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from napari_nucleus.session.edits import (
     kinds_of,
     patches_between,
 )
-from napari_nucleus.session.store import MemoryStore
+from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.table import NucleusRow
 
 maps = hnp.arrays(np.int32, (9, 13), elements=st.integers(0, 4))

@@ -11,11 +11,21 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from session_helpers import batch, check_consistent, clicks, logits_of, make_document, snapshot
+from session_helpers import (
+    STORES,
+    batch,
+    check_consistent,
+    clicks,
+    file_store,
+    logits_of,
+    make_document,
+    snapshot,
+)
 
 from napari_nucleus.errors import EditRefusedError
 from napari_nucleus.session import actions
 from napari_nucleus.session.actions import Outline
+from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.table import NucleusState
 
 SIDE = 40
@@ -61,9 +71,11 @@ cores = st.sampled_from(
 class Sequences(RuleBasedStateMachine):
     """A user and automatic runs working on one document in any order."""
 
+    make = MemoryStore
+
     @initialize()
     def begin(self):
-        self.document = make_document((SIDE, SIDE), tile_size=16)
+        self.document = make_document((SIDE, SIDE), store=self.make((SIDE, SIDE), 16))
         self.start = snapshot(self.document)
         self.runs = []
 
@@ -202,10 +214,21 @@ Sequences.TestCase.settings = settings(max_examples=40, stateful_step_count=25, 
 TestSequences = Sequences.TestCase
 
 
+class SequencesInFile(Sequences):
+    """The same in a file, whose table and labels are decoded anew all the time."""
+
+    make = staticmethod(file_store)
+
+
+SequencesInFile.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestSequencesInFile = SequencesInFile.TestCase
+
+
+@STORES
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_every_single_undo_and_redo_leads_to_the_state_it_came_from(data):
-    document = make_document((SIDE, SIDE), tile_size=16)
+def test_every_single_undo_and_redo_leads_to_the_state_it_came_from(make, data):
+    document = make_document((SIDE, SIDE), store=make((SIDE, SIDE), 16))
     states = [snapshot(document)]
     for _ in range(data.draw(st.integers(1, 8))):
         ids = document.ids.tolist()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from session_helpers import STORES
 
 from napari_nucleus.session.edits import Edit
-from napari_nucleus.session.store import MemoryStore
 from napari_nucleus.session.table import NucleusRow
 
 SHAPE = (50, 70)
@@ -26,10 +26,11 @@ def boxes(draw, shape=SHAPE):
 writes = st.lists(st.tuples(boxes(), st.integers(0, 3), st.booleans()), max_size=12)
 
 
+@STORES
 @given(writes=writes, look=boxes())
 @settings(max_examples=80, deadline=None)
-def test_tiled_labels_equal_a_plain_array_also_after_rollbacks(writes, look):
-    store, plain = MemoryStore(SHAPE, tile_size=16), np.zeros(SHAPE, np.int32)
+def test_tiled_labels_equal_a_plain_array_also_after_rollbacks(make, writes, look):
+    store, plain = make(SHAPE, tile_size=16), np.zeros(SHAPE, np.int32)
     for (y0, x0, y1, x1), value, fails in writes:
         values = np.full((y1 - y0, x1 - x0), value, np.int32)
         values[::2, ::3] = 0
@@ -50,8 +51,9 @@ def test_tiled_labels_equal_a_plain_array_also_after_rollbacks(writes, look):
     assert covered[plain != 0].all()
 
 
-def test_a_huge_empty_document_holds_no_tiles_and_loses_those_that_become_empty():
-    store = MemoryStore((100_000, 100_000))
+@STORES
+def test_a_huge_empty_document_holds_no_tiles_and_loses_those_that_become_empty(make):
+    store = make((100_000, 100_000))
     box = (99_990, 99_990, 100_000, 100_000)
     with store.transaction():
         store.write_labels(box, np.full((10, 10), 7, np.int32))
@@ -62,16 +64,18 @@ def test_a_huge_empty_document_holds_no_tiles_and_loses_those_that_become_empty(
     assert store.tile_boxes() == []
 
 
-def test_labels_read_are_a_copy():
-    store = MemoryStore(SHAPE)
+@STORES
+def test_labels_read_are_a_copy(make):
+    store = make(SHAPE)
     store.read_labels((0, 0, 5, 5))[:] = 9
     assert not store.read_labels((0, 0, 5, 5)).any()
 
 
+@STORES
 @given(placed=st.lists(boxes(), max_size=20), look=boxes())
 @settings(max_examples=60, deadline=None)
-def test_nuclei_are_found_by_place_as_by_looking_at_all(placed, look):
-    store = MemoryStore(SHAPE, tile_size=16)
+def test_nuclei_are_found_by_place_as_by_looking_at_all(make, placed, look):
+    store = make(SHAPE, tile_size=16)
     with store.transaction():
         store.put_rows([row(i + 1, box) for i, box in enumerate(placed)])
     with store.transaction():
@@ -84,8 +88,9 @@ def test_nuclei_are_found_by_place_as_by_looking_at_all(placed, look):
     assert store.ids_in(look) == expected
 
 
-def test_rows_replace_each_other_and_classes_are_counted():
-    store = MemoryStore(SHAPE)
+@STORES
+def test_rows_replace_each_other_and_classes_are_counted(make):
+    store = make(SHAPE)
     with store.transaction():
         store.put_rows([row(1, (0, 0, 5, 5), 2), row(2, (5, 5, 9, 9), 2), row(7, (0, 0, 1, 1))])
         store.put_rows([row(2, (40, 60, 50, 70), 1)])
@@ -97,8 +102,9 @@ def test_rows_replace_each_other_and_classes_are_counted():
     assert store.row(7) is None
 
 
-def test_ids_are_never_given_twice():
-    store = MemoryStore(SHAPE)
+@STORES
+def test_ids_are_never_given_twice(make):
+    store = make(SHAPE)
     with store.transaction():
         store.put_rows([row(41, (0, 0, 5, 5))])
     with store.transaction():
@@ -109,8 +115,9 @@ def test_ids_are_never_given_twice():
     assert store.next_id == 42
 
 
-def test_a_failed_transaction_takes_back_rows_ids_and_journal():
-    store = MemoryStore(SHAPE)
+@STORES
+def test_a_failed_transaction_takes_back_rows_ids_and_journal(make):
+    store = make(SHAPE)
     with store.transaction():
         first = store.add_action("first")
         store.put_rows([row(1, (0, 0, 5, 5), 2)])
@@ -143,21 +150,24 @@ def test_a_failed_transaction_takes_back_rows_ids_and_journal():
     assert list(store.edits_of(first)) == []
 
 
-def test_writing_outside_a_transaction_or_nesting_them_is_a_fault():
-    store = MemoryStore(SHAPE)
+@STORES
+def test_writing_outside_a_transaction_or_nesting_them_is_a_fault(make):
+    store = make(SHAPE)
     with pytest.raises(RuntimeError, match="inside a transaction"):
         store.put_rows([row(1, (0, 0, 1, 1))])
     with store.transaction(), pytest.raises(RuntimeError, match="nest"), store.transaction():
         pass
 
 
-def test_a_document_without_pixels_is_refused():
+@STORES
+def test_a_document_without_pixels_is_refused(make):
     with pytest.raises(ValueError, match="at least 1"):
-        MemoryStore((0, 5))
+        make((0, 5))
 
 
-def test_journal_keeps_the_order_of_time_and_forgets_the_undone_with_a_new_action():
-    store = MemoryStore(SHAPE)
+@STORES
+def test_journal_keeps_the_order_of_time_and_forgets_the_undone_with_a_new_action(make):
+    store = make(SHAPE)
     with store.transaction():
         a, b, c = (store.add_action(name) for name in "abc")
         store.mark_undone(c)

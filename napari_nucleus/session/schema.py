@@ -1,0 +1,76 @@
+"""The tables of a project file, and how older files become what they are now.
+
+``PRAGMA application_id`` says that a SQLite file is one of ours, ``PRAGMA user_version`` which
+version of the tables it has.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+
+__all__ = ["APPLICATION_ID", "VERSION", "create_tables", "migrate"]
+
+APPLICATION_ID = 0x4E55434C
+"""``NUCL`` in ASCII."""
+
+VERSION = 1
+
+TABLES = """
+CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tile (r INTEGER NOT NULL, c INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (r, c));
+CREATE TABLE nucleus (
+  id INTEGER PRIMARY KEY,
+  y0 INTEGER NOT NULL, x0 INTEGER NOT NULL, y1 INTEGER NOT NULL, x1 INTEGER NOT NULL,
+  area INTEGER NOT NULL, cy REAL NOT NULL, cx REAL NOT NULL,
+  class_id INTEGER NOT NULL, class_prob BLOB NOT NULL,
+  score REAL NOT NULL, iou REAL, state TEXT NOT NULL, source TEXT NOT NULL
+);
+CREATE TABLE place (
+  r INTEGER NOT NULL, c INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (r, c, id)
+) WITHOUT ROWID;
+CREATE TABLE memory (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE action (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0, made TEXT NOT NULL, annotator TEXT NOT NULL
+);
+CREATE INDEX action_turn ON action (undone, id);
+CREATE TABLE edit (
+  action_id INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
+  UNIQUE (action_id, number)
+);
+"""
+
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
+"""What makes version ``n + 1`` of version ``n``, for each ``n`` there ever was."""
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty database, inside the caller's transaction."""
+    for statement in TABLES.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    migrations: Mapping[int, Callable[[sqlite3.Connection], None]] = MIGRATIONS,
+    version: int = VERSION,
+) -> int:
+    """Bring the tables up to ``version``, whole or not at all, and return the version they had."""
+    had = found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if found == version:
+        return had
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        while found < version:
+            migrations[found](connection)
+            found += 1
+            connection.execute(f"PRAGMA user_version = {found}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return had

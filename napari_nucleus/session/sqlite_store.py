@@ -1,0 +1,401 @@
+"""The document's store in a SQLite file.
+
+Label tiles lie compressed in the file; the ones used last are kept decoded. Nothing else but the
+counts is held in memory, so that a document may have any number of nuclei. A transaction of the
+store is a transaction of SQLite: it is in the file when it has ended, or it has never been.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_nucleus.core.geometry import Box
+from napari_nucleus.errors import ProjectError
+from napari_nucleus.session.codec import (
+    decode_memory,
+    decode_tile,
+    encode_memory,
+    encode_tile,
+)
+from napari_nucleus.session.grid import TILE_SIZE, Cell, cells_of
+from napari_nucleus.session.sqlite_journal import SqliteJournal
+from napari_nucleus.session.store import pieces_of
+from napari_nucleus.session.table import ClickMemory, NucleusRow, NucleusState
+
+__all__ = ["SqliteStore"]
+
+CACHED_TILES = 64
+"""Decoded label tiles that are kept: 64 MiB at 512 pixels a side."""
+
+ASKED_AT_ONCE = 500
+"""Ids in one query; SQLite takes 999 in its oldest builds."""
+
+NEXT_ID, HEIGHT, WIDTH, SIZE = "next_id", "height", "width", "tile_size"
+"""Facts that the store keeps for itself."""
+
+COLUMNS = "id, y0, x0, y1, x1, area, cy, cx, class_id, class_prob, score, iou, state, source"
+
+
+class SqliteStore(SqliteJournal):
+    """A `Store` in a SQLite database with the tables of `schema`.
+
+    Parameters
+    ----------
+    connection
+        To a database that `SqliteStore.begin` or an earlier session has filled; in autocommit
+        mode (``isolation_level=None``).
+    name
+        What errors call the file.
+    read_only
+        True to refuse every change.
+
+    Raises
+    ------
+    ProjectError
+        If the facts or tables are not those of a document.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        name: str,
+        read_only: bool = False,
+        cached_tiles: int = CACHED_TILES,
+    ) -> None:
+        super().__init__(connection)
+        self.name, self.read_only = name, read_only
+        self._cached_tiles = cached_tiles
+        self._tiles: OrderedDict[Cell, NDArray[np.int32]] = OrderedDict()
+        self._dirty: set[Cell] = set()
+        try:
+            self._shape = int(self._known(HEIGHT)), int(self._known(WIDTH))
+            self._size = int(self._known(SIZE))
+            self._next_id = int(self._known(NEXT_ID))
+        except ValueError as error:
+            raise ProjectError(f"{name}: its facts are damaged ({error}).") from error
+        self._classes = self._counted_classes()
+        if not read_only:
+            with self.transaction():
+                self.forget_empty_actions()
+
+    @classmethod
+    def begin(
+        cls, connection: sqlite3.Connection, shape: tuple[int, int], tile_size: int = TILE_SIZE
+    ) -> None:
+        """Write what an empty document has into new tables, inside the caller's transaction."""
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError(f"a document needs a height and a width of at least 1, got {shape}")
+        facts = {HEIGHT: shape[0], WIDTH: shape[1], SIZE: tile_size, NEXT_ID: 1}
+        connection.executemany(
+            "INSERT INTO fact VALUES (?, ?)", [(k, str(v)) for k, v in facts.items()]
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        return self._shape
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep what is written inside, in the file, or nothing of it if it raises.
+
+        Raises
+        ------
+        ProjectError
+            If the file cannot be changed: it was opened to read only, the disk is full, gone or
+            locked. Nothing has changed then.
+        """
+        if self._open:
+            raise RuntimeError("transactions do not nest")
+        if self.read_only:
+            raise ProjectError(f"{self.name} is open to read only; nothing was changed.")
+        next_id, classes = self._next_id, self._classes.copy()
+        try:
+            self._sql.execute("BEGIN IMMEDIATE")
+            self._open = True
+            yield
+            self._write_tiles(self._dirty)
+            if self._next_id != next_id:
+                self._set_fact(NEXT_ID, str(self._next_id))
+            self._sql.execute("COMMIT")
+        except BaseException as error:
+            self._take_back()
+            self._next_id, self._classes = next_id, classes
+            if isinstance(error, sqlite3.Error):
+                raise ProjectError(_sentence(self.name, error)) from error
+            raise
+        finally:
+            self._open = False
+            self._dirty.clear()
+
+    def _take_back(self) -> None:
+        for cell in self._dirty:
+            self._tiles.pop(cell, None)
+        if self._sql.in_transaction:
+            self._sql.execute("ROLLBACK")
+
+    # ---- labels
+
+    def read_labels(self, box: Box) -> NDArray[np.int32]:
+        """Return a copy of the labels ``(h, w)`` in a box inside the image."""
+        out = np.zeros((box[2] - box[0], box[3] - box[1]), np.int32)
+        for cell, inside, outside in pieces_of(box, self._size):
+            tile = self._tile(cell)
+            if tile is not None:
+                out[outside] = tile[inside]
+        return out
+
+    def write_labels(self, box: Box, labels: NDArray[np.int32]) -> None:
+        """Write labels ``(h, w)`` into a box inside the image."""
+        self._check_open()
+        for cell, inside, outside in pieces_of(box, self._size):
+            piece, tile = labels[outside], self._tile(cell)
+            if tile is None:
+                if not piece.any():
+                    continue
+                tile = np.zeros((self._size, self._size), np.int32)
+            self._dirty.add(cell)
+            self._keep(cell, tile)
+            tile[inside] = piece
+
+    def _tile(self, cell: Cell) -> NDArray[np.int32] | None:
+        """Return a tile's labels, the cached array itself; None for an empty tile."""
+        tile = self._tiles.get(cell)
+        if tile is not None:
+            self._tiles.move_to_end(cell)
+            return tile
+        found = self._sql.execute("SELECT data FROM tile WHERE r = ? AND c = ?", cell).fetchone()
+        if found is None:
+            return None
+        try:
+            tile = decode_tile(found[0], self._size)
+        except ValueError as error:
+            raise ProjectError(f"{self.name}: label tile {cell} is damaged ({error}).") from error
+        self._keep(cell, tile)
+        return tile
+
+    def _keep(self, cell: Cell, tile: NDArray[np.int32]) -> None:
+        self._tiles[cell] = tile
+        self._tiles.move_to_end(cell)
+        while len(self._tiles) > self._cached_tiles:
+            oldest = next(iter(self._tiles))
+            if oldest in self._dirty:
+                self._write_tiles({oldest})
+            del self._tiles[oldest]
+
+    def _write_tiles(self, cells: set[Cell]) -> None:
+        for cell in sorted(cells & self._tiles.keys()):
+            tile = self._tiles[cell]
+            if tile.any():
+                self._sql.execute(
+                    "INSERT INTO tile (r, c, data) VALUES (?, ?, ?) "
+                    "ON CONFLICT (r, c) DO UPDATE SET data = excluded.data",
+                    (*cell, encode_tile(tile)),
+                )
+            else:
+                self._sql.execute("DELETE FROM tile WHERE r = ? AND c = ?", cell)
+
+    def tile_boxes(self) -> list[Box]:
+        """Return the boxes of all tiles that may hold a label, row by row."""
+        size, (height, width) = self._size, self._shape
+        cells = set(self._sql.execute("SELECT r, c FROM tile")) | self._dirty
+        return [
+            (r * size, c * size, min((r + 1) * size, height), min((c + 1) * size, width))
+            for r, c in sorted(cells)
+        ]
+
+    # ---- nuclei
+
+    @property
+    def next_id(self) -> int:
+        """The smallest id above all that ever had a row or were reserved, undone ones included."""
+        return self._next_id
+
+    def reserve_ids(self, next_id: int) -> None:
+        """Raise `next_id` to at least this."""
+        self._check_open()
+        self._next_id = max(self._next_id, next_id)
+
+    def row(self, nucleus_id: int) -> NucleusRow | None:
+        """Return a nucleus's row, or None."""
+        found = self._sql.execute(
+            f"SELECT {COLUMNS} FROM nucleus WHERE id = ?", (nucleus_id,)
+        ).fetchone()
+        return None if found is None else _row_of(found)
+
+    def rows(self, ids: Sequence[int] | None = None) -> list[NucleusRow]:
+        """Return the rows of those of these nuclei that exist, in this order; all by default."""
+        if ids is None:
+            return [
+                _row_of(r) for r in self._sql.execute(f"SELECT {COLUMNS} FROM nucleus ORDER BY id")
+            ]
+        found = {
+            r[0]: _row_of(r) for r in self._of_ids(f"SELECT {COLUMNS} FROM nucleus WHERE id", ids)
+        }
+        return [found[i] for i in ids if i in found]
+
+    def put_rows(self, rows: Sequence[NucleusRow]) -> None:
+        """Insert rows, or replace those with the same id."""
+        self._check_open()
+        self._forget_places([row.id for row in rows])
+        for row in rows:
+            self._classes[row.class_id] += 1
+        self._sql.executemany(
+            f"INSERT OR REPLACE INTO nucleus ({COLUMNS}) VALUES ({', '.join('?' * 14)})",
+            map(_values_of, rows),
+        )
+        self._sql.executemany(
+            "INSERT INTO place VALUES (?, ?, ?)",
+            [(r, c, row.id) for row in rows for r, c in cells_of(row.box, self._size)],
+        )
+        self.reserve_ids(max((row.id + 1 for row in rows), default=0))
+
+    def drop_rows(self, ids: Sequence[int]) -> None:
+        """Remove rows; their ids are not used again."""
+        self._check_open()
+        self._forget_places(ids)
+        self._sql.executemany("DELETE FROM nucleus WHERE id = ?", [(int(i),) for i in ids])
+
+    def _forget_places(self, ids: Sequence[int]) -> None:
+        """Take nuclei out of the index and the counts, before they change."""
+        for nucleus_id, class_id, *box in self._of_ids(
+            "SELECT id, class_id, y0, x0, y1, x1 FROM nucleus WHERE id", ids
+        ):
+            self._classes[class_id] -= 1
+            self._sql.executemany(
+                "DELETE FROM place WHERE r = ? AND c = ? AND id = ?",
+                [(r, c, nucleus_id) for r, c in cells_of(tuple(box), self._size)],
+            )
+
+    def _of_ids(self, query: str, ids: Sequence[int]) -> Iterator[tuple]:
+        """Yield the rows of a query that ends in the column of the ids."""
+        for start in range(0, len(ids), ASKED_AT_ONCE):
+            part = [int(i) for i in ids[start : start + ASKED_AT_ONCE]]
+            yield from self._sql.execute(
+                f"{query} IN ({', '.join('?' * len(part))})", part
+            ).fetchall()
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return all ids, ascending."""
+        return np.fromiter(
+            (i for (i,) in self._sql.execute("SELECT id FROM nucleus ORDER BY id")), np.int64
+        )
+
+    def ids_in(self, box: Box) -> list[int]:
+        """Return the ids of nuclei whose boxes meet ``box``, ascending."""
+        y0, x0, y1, x1 = box
+        if y1 <= y0 or x1 <= x0:
+            return []
+        found: set[int] = set()
+        for r in range(y0 // self._size, (y1 - 1) // self._size + 1):
+            rows = self._sql.execute(
+                "SELECT n.id FROM place p JOIN nucleus n ON n.id = p.id "
+                "WHERE p.r = ? AND p.c BETWEEN ? AND ? "
+                "AND n.y0 < ? AND n.y1 > ? AND n.x0 < ? AND n.x1 > ?",
+                (r, x0 // self._size, (x1 - 1) // self._size, y1, y0, x1, x0),
+            )
+            found.update(i for (i,) in rows)
+        return sorted(found)
+
+    def count(self) -> int:
+        """Return the number of nuclei."""
+        return sum(self._classes.values())
+
+    def class_counts(self) -> dict[int, int]:
+        """Return the number of nuclei of each class id that has any."""
+        return {class_id: n for class_id, n in sorted(self._classes.items()) if n}
+
+    def _counted_classes(self) -> Counter[int]:
+        rows = self._sql.execute("SELECT class_id, COUNT(*) FROM nucleus GROUP BY class_id")
+        return Counter(dict(rows.fetchall()))
+
+    def memory(self, nucleus_id: int) -> ClickMemory | None:
+        """Return a nucleus's click memory, or None."""
+        found = self._sql.execute(
+            "SELECT data FROM memory WHERE id = ?", (int(nucleus_id),)
+        ).fetchone()
+        return None if found is None else decode_memory(found[0])
+
+    def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
+        """Set click memories; None forgets."""
+        self._check_open()
+        for nucleus_id, memory in memories.items():
+            if memory is None:
+                self._sql.execute("DELETE FROM memory WHERE id = ?", (nucleus_id,))
+            else:
+                self._sql.execute(
+                    "INSERT OR REPLACE INTO memory VALUES (?, ?)",
+                    (nucleus_id, encode_memory(memory)),
+                )
+
+    # ---- facts
+
+    def fact(self, key: str) -> str | None:
+        """Return what was put under a key, or None."""
+        found = self._sql.execute("SELECT value FROM fact WHERE key = ?", (key,)).fetchone()
+        return None if found is None else found[0]
+
+    def put_fact(self, key: str, value: str) -> None:
+        """Put a text under a key."""
+        self._check_open()
+        self._set_fact(key, value)
+
+    def _set_fact(self, key: str, value: str) -> None:
+        self._sql.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (key, value))
+
+    def _known(self, key: str) -> str:
+        value = self.fact(key)
+        if value is None:
+            raise ValueError(f"{key} is missing")
+        return value
+
+
+def _row_of(values: Sequence) -> NucleusRow:
+    nucleus_id, y0, x0, y1, x1, area, cy, cx, class_id, prob, score, iou, state, source = values
+    return NucleusRow(
+        nucleus_id,
+        (y0, x0, y1, x1),
+        area,
+        (cy, cx),
+        class_id,
+        tuple(np.frombuffer(prob, "<f8").tolist()),
+        score,
+        iou,
+        NucleusState(state),
+        source,
+    )
+
+
+def _values_of(row: NucleusRow) -> tuple:
+    return (
+        row.id,
+        *row.box,
+        row.area,
+        *row.centroid_yx,
+        row.class_id,
+        np.asarray(row.class_prob, "<f8").tobytes(),
+        row.score,
+        row.iou,
+        row.state.value,
+        row.source,
+    )
+
+
+def _sentence(name: str, error: sqlite3.Error) -> str:
+    """Return what a fault of the file means for the user."""
+    text = str(error)
+    if "full" in text:
+        what = "the disk is full. Make room on it, then do it again"
+    elif "readonly" in text or "read-only" in text:
+        what = "the file cannot be written. See to its permissions, or save it elsewhere"
+    elif "locked" in text or "busy" in text:
+        what = "another program holds the file. Close it there, then do it again"
+    else:
+        what = f"the file does not take it ({text}). Save it elsewhere"
+    return f"{name}: the last change was not made, all before it is kept: {what}."

@@ -25,7 +25,10 @@ from napari_nucleus.session.run import Run
 from napari_nucleus.session.store import Store
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
-__all__ = ["Document"]
+__all__ = ["MPP_FACT", "Document"]
+
+MPP_FACT = "mpp"
+"""Key under which a store keeps the pixel size; its text is empty while that is unknown."""
 
 HIGHEST_KEPT_ID = 2**31 - 2**24
 """Ids from elsewhere are kept up to here, so that at least 16 million new ones fit into int32."""
@@ -41,7 +44,7 @@ class Document:
     scheme
         Classes of the nuclei.
     mpp
-        Micrometres per level-0 pixel; None when unknown. May be set when it becomes known.
+        Micrometres per level-0 pixel; None when unknown.
 
     Attributes
     ----------
@@ -60,11 +63,22 @@ class Document:
     ) -> None:
         self.store = store
         self.scheme = scheme
-        self.mpp = mpp
+        self._mpp = mpp
         self.history = History(store)
         self._open_runs: dict[int, Run] = {}
 
     # ---- queries
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per level-0 pixel; None when unknown. Setting it is no undo step."""
+        return self._mpp
+
+    @mpp.setter
+    def mpp(self, mpp: float | None) -> None:
+        with self.store.transaction():
+            self.store.put_fact(MPP_FACT, "" if mpp is None else repr(float(mpp)))
+        self._mpp = mpp
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -104,7 +118,14 @@ class Document:
 
     def rows(self, ids: Iterable[int] | None = None) -> list[NucleusRow]:
         """Return the rows of these nuclei, of all by default."""
-        return [self.row(i) for i in (self.ids.tolist() if ids is None else ids)]
+        if ids is None:
+            return self.store.rows()
+        wanted = [int(i) for i in ids]
+        rows = self.store.rows(wanted)
+        if len(rows) != len(wanted):
+            missing = sorted(set(wanted) - {row.id for row in rows})
+            raise KeyError(f"no nucleus {missing[0]} in the document")
+        return rows
 
     def mask(self, nucleus_id: int) -> tuple[NDArray[np.bool_], Box]:
         """Return a nucleus's pixels ``(h, w)`` and their box; KeyError if there is none."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
+from napari_nucleus.errors import ProjectError
 from napari_nucleus.session.codec import decode_edit, encode_edit
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.store import ActionEntry
 
 __all__ = ["SqliteJournal"]
+
+Value = TypeVar("Value")
 
 
 class _EditsInFile(Sequence[Edit]):
@@ -35,10 +39,17 @@ class SqliteJournal:
         Noted with every action from now on.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.annotator = ""
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self.annotator, self.name = "", name
         self._sql = connection
         self._open = False
+
+    def _decoded(self, what: str, decode: Callable[..., Value], *packed: Any) -> Value:
+        """Return what was packed, or say what of the file is damaged."""
+        try:
+            return decode(*packed)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProjectError(f"{self.name}: {what} is damaged ({error}).") from error
 
     def _check_open(self) -> None:
         if not self._open:
@@ -77,7 +88,7 @@ class SqliteJournal:
             data = self._sql.execute(
                 "SELECT data FROM edit WHERE action_id = ? AND number = ?", (action_id, number)
             ).fetchone()[0]
-            return decode_edit(data)
+            return self._decoded(f"step {action_id}", decode_edit, data)
 
         return _EditsInFile([n for (n,) in numbers], read)
 

@@ -68,8 +68,8 @@ class SqliteStore(SqliteJournal):
         read_only: bool = False,
         cached_tiles: int = CACHED_TILES,
     ) -> None:
-        super().__init__(connection)
-        self.name, self.read_only = name, read_only
+        super().__init__(connection, name)
+        self.read_only = read_only
         self._cached_tiles = cached_tiles
         self._tiles: OrderedDict[Cell, NDArray[np.int32]] = OrderedDict()
         self._dirty: set[Cell] = set()
@@ -95,6 +95,10 @@ class SqliteStore(SqliteJournal):
         connection.executemany(
             "INSERT INTO fact VALUES (?, ?)", [(k, str(v)) for k, v in facts.items()]
         )
+
+    def move_to(self, connection: sqlite3.Connection, name: str) -> None:
+        """Go on in a copy of the file, which may be changed."""
+        self._sql, self.name, self.read_only = connection, name, False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -173,10 +177,7 @@ class SqliteStore(SqliteJournal):
         found = self._sql.execute("SELECT data FROM tile WHERE r = ? AND c = ?", cell).fetchone()
         if found is None:
             return None
-        try:
-            tile = decode_tile(found[0], self._size)
-        except ValueError as error:
-            raise ProjectError(f"{self.name}: label tile {cell} is damaged ({error}).") from error
+        tile = self._decoded(f"label tile {cell}", decode_tile, found[0], self._size)
         self._keep(cell, tile)
         return tile
 
@@ -320,7 +321,9 @@ class SqliteStore(SqliteJournal):
         found = self._sql.execute(
             "SELECT data FROM memory WHERE id = ?", (int(nucleus_id),)
         ).fetchone()
-        return None if found is None else decode_memory(found[0])
+        if found is None:
+            return None
+        return self._decoded(f"the prompts of nucleus {nucleus_id}", decode_memory, found[0])
 
     def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
         """Set click memories; None forgets."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import napari
 import numpy as np
@@ -19,6 +21,7 @@ from qtpy.QtWidgets import QApplication
 from benchmarks.timing import percentile, row
 from napari_nucleus.sample_data.fields import load_field
 from napari_nucleus.session.actions import import_labels
+from napari_nucleus.session.shelf import Shelf
 from napari_nucleus.widgets.dock import NucleusDock
 
 CLICKS = 60
@@ -38,7 +41,7 @@ def first_look() -> None:
     """Time from the app's start to the first nuclei on screen."""
     start = time.perf_counter()
     viewer = napari.Viewer()
-    dock = NucleusDock(viewer)
+    dock = NucleusDock(viewer, shelf=Shelf(Path(tempfile.mkdtemp())))
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     dock.segment_tab.sample.click()
     wait(lambda: dock.workspace.annotation is not None)
@@ -56,7 +59,7 @@ def clicks(side: int) -> None:
     repeat = -(-side // field.rgb.shape[0])
     rgb = np.tile(field.rgb, (repeat, repeat, 1))[:side, :side]
     viewer = napari.Viewer()
-    dock = NucleusDock(viewer)
+    dock = NucleusDock(viewer, shelf=Shelf(Path(tempfile.mkdtemp())))
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     image = viewer.add_image(rgb, name="field", scale=(0.25, 0.25), units=("µm", "µm"))
     assert isinstance(image, Image)

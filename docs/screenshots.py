@@ -6,6 +6,7 @@ Needs a screen, real or virtual; `make docs` sees to that.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
+from napari_nucleus.session.shelf import Shelf
 from napari_nucleus.widgets.dock import NucleusDock
 
 FOLDER = Path(__file__).parent / "images"
@@ -50,7 +52,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     viewer = napari.Viewer()
     viewer.window.resize(1400, 900)
-    dock = NucleusDock(viewer)
+    dock = NucleusDock(viewer, shelf=Shelf(Path(tempfile.mkdtemp())))
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     wait(lambda: dock.workspace.model.host.state == "ready")
 

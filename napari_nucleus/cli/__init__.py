@@ -300,10 +300,10 @@ def open_image(
     from napari_nucleus.io.images import open_image as read
 
     source = read(image, mpp)
-    _open_app(source, image.stem, source.pixel_size.note)
+    _open_app(source, image.stem, str(image.resolve()), source.pixel_size.note)
 
 
-def _open_app(source: Any, name: str, note: str = "") -> None:
+def _open_app(source: Any, name: str, path: str = "", note: str = "") -> None:
     _check_screen()
     try:
         from napari_nucleus.widgets.launch import launch
@@ -312,7 +312,7 @@ def _open_app(source: Any, name: str, note: str = "") -> None:
             f"The app needs napari and Qt ({error.name} is missing); "
             "install them with: pip install 'napari-nucleus[app]'"
         ) from error
-    launch(source, name, note)
+    launch(source, name, path, note)
 
 
 def _check_screen() -> None:

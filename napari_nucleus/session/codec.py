@@ -38,7 +38,7 @@ LOGIT_TYPES = ("<f2", "<f4", "<f8")
 
 def encode_tile(labels: NDArray[np.int32]) -> bytes:
     """Return a tile of labels as bytes."""
-    return imagecodecs.zstd_encode(labels.astype("<i4", copy=False).tobytes(), level=LEVEL)
+    return bytes(imagecodecs.zstd_encode(labels.astype("<i4", copy=False).tobytes(), level=LEVEL))
 
 
 def decode_tile(data: bytes, size: int) -> NDArray[np.int32]:
@@ -63,8 +63,10 @@ def encode_memory(memory: ClickMemory) -> bytes:
 
 def decode_memory(data: bytes) -> ClickMemory:
     """Return the click memory; ValueError if the bytes hold none."""
-    head, arrays = _unpacked(data)
-    return _memory_of(head, arrays)
+    memory = _memory_of(*_unpacked(data))
+    if memory is None:
+        raise ValueError("there is no memory in it")
+    return memory
 
 
 def encode_edit(edit: Edit) -> bytes:
@@ -121,9 +123,9 @@ class _Arrays:
         return array
 
     def packed(self, head: Any) -> bytes:
-        text = orjson.dumps(head)
+        text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
         whole = len(text).to_bytes(HEAD_BYTES, "little") + text + b"".join(self._parts)
-        return imagecodecs.zstd_encode(whole, level=LEVEL)
+        return bytes(imagecodecs.zstd_encode(whole, level=LEVEL))
 
 
 def _unpacked(data: bytes) -> tuple[Any, _Arrays]:
@@ -135,7 +137,7 @@ def _unpacked(data: bytes) -> tuple[Any, _Arrays]:
 
 def _decompressed(data: bytes) -> bytes:
     try:
-        return imagecodecs.zstd_decode(data)
+        return bytes(imagecodecs.zstd_decode(data))
     except imagecodecs.ZstdError as error:
         raise ValueError(f"not a packed value: {error}") from error
 

@@ -69,30 +69,37 @@ class Shelf:
         shape: tuple[int, int],
         scheme: ClassScheme = PANNUKE,
         mpp: float | None = None,
-    ) -> Project:
+    ) -> tuple[Project, str]:
         """Open the project of an image: the one used last, or a new one without a name.
+
+        Returns
+        -------
+        The project, and what the user must know: that one used before cannot be opened; else "".
 
         Raises
         ------
         ProjectError
             If it can be neither opened nor made.
         """
+        note = ""
         for recent in self.recents():
             file = Path(recent.path)
             if recent.fingerprint == image.fingerprint and file.is_file():
-                with contextlib.suppress(ProjectError):  # of a newer version, or damaged
-                    return Project.open(file)
+                try:
+                    return Project.open(file), note
+                except ProjectError as error:
+                    note = f"{error} It was used for this image before; it was left as it is."
         file = self._place_of(image)
         if file.is_file():
-            return Project.open(file)
-        return Project.create(file, image, shape, scheme, mpp)
+            return Project.open(file), note
+        return Project.create(file, image, shape, scheme, mpp), note
 
     def is_unnamed(self, project: Project) -> bool:
         """Return True if a project lies on the shelf and nobody has given it a name."""
         return project.path.parent == self.folder
 
     def note(self, project: Project) -> None:
-        """Put a project at the head of those used last; one in which nothing was done is left out.
+        """Put a project at the head of those used last; one without a name or nuclei is left out.
 
         The list is a convenience: that it cannot be written is no reason to stop.
         """
@@ -100,7 +107,7 @@ class Shelf:
         image = project.image
         here = str(project.path)
         others = [r for r in self.recents() if r.path != here]
-        if not project.is_empty:
+        if not (project.is_empty and self.is_unnamed(project)):
             count = project.document.count
             others.insert(0, Recent(here, image.name, image.fingerprint, count, used))
         rows = [[r.path, r.image, r.fingerprint, r.nuclei, r.used] for r in others[:KEPT_RECENTS]]

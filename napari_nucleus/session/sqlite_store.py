@@ -226,7 +226,7 @@ class SqliteStore(SqliteJournal):
     def row(self, nucleus_id: int) -> NucleusRow | None:
         """Return a nucleus's row, or None."""
         found = self._sql.execute(
-            f"SELECT {COLUMNS} FROM nucleus WHERE id = ?", (nucleus_id,)
+            f"SELECT {COLUMNS} FROM nucleus WHERE id = ?", (int(nucleus_id),)
         ).fetchone()
         return None if found is None else _row_of(found)
 
@@ -330,11 +330,11 @@ class SqliteStore(SqliteJournal):
         self._check_open()
         for nucleus_id, memory in memories.items():
             if memory is None:
-                self._sql.execute("DELETE FROM memory WHERE id = ?", (nucleus_id,))
+                self._sql.execute("DELETE FROM memory WHERE id = ?", (int(nucleus_id),))
             else:
                 self._sql.execute(
                     "INSERT OR REPLACE INTO memory VALUES (?, ?)",
-                    (nucleus_id, encode_memory(memory)),
+                    (int(nucleus_id), encode_memory(memory)),
                 )
 
     # ---- facts
@@ -376,15 +376,16 @@ def _row_of(values: Sequence) -> NucleusRow:
 
 
 def _values_of(row: NucleusRow) -> tuple:
+    # Numbers of numpy's own are nothing that SQLite knows.
     return (
-        row.id,
-        *row.box,
-        row.area,
-        *row.centroid_yx,
-        row.class_id,
+        int(row.id),
+        *map(int, row.box),
+        int(row.area),
+        *map(float, row.centroid_yx),
+        int(row.class_id),
         np.asarray(row.class_prob, "<f8").tobytes(),
-        row.score,
-        row.iou,
+        float(row.score),
+        None if row.iou is None else float(row.iou),
         row.state.value,
         row.source,
     )

@@ -60,8 +60,12 @@ class Adoption:
     def _begin(self, read: tuple[Nuclei, NDArray[np.int64]]) -> None:
         nuclei, wished = read
         document = self._annotation.document
-        ids = document.reserve_ids(len(nuclei), wished)
-        self._run = document.run(f"Adopt {self._layer.name}")
+        try:
+            ids = document.reserve_ids(len(nuclei), wished)
+            self._run = document.run(f"Adopt {self._layer.name}")
+        except NucleusError as error:
+            self.failed.emit(str(error))
+            return
         self._pieces = iter([(nuclei.select(index), ids[index]) for index in batches_of(nuclei)])
         self._next()
 

@@ -17,7 +17,6 @@ from napari.layers import Image
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.prompts import MaskPrediction
 from napari_nucleus.errors import CancelledError, NucleusError
@@ -25,7 +24,6 @@ from napari_nucleus.hosting.planning import click_tile
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.session import actions
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Request, Selected
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.tool import ClickTool
@@ -51,7 +49,7 @@ class Annotation:
     model
         Answers clicks.
     document
-        What was annotated on the same image before; by default nothing.
+        What was annotated on the image before, and where it is kept.
 
     Attributes
     ----------
@@ -70,15 +68,11 @@ class Annotation:
     selection_changed = Signal(object)
     mpp_changed = Signal()
 
-    def __init__(
-        self, viewer: Viewer, image: Image, model: AppModel, document: Document | None = None
-    ) -> None:
+    def __init__(self, viewer: Viewer, image: Image, model: AppModel, document: Document) -> None:
         self.viewer, self.image, self.model = viewer, image, model
         self.key = uuid.uuid4().hex
         self.source = layer_source(image, layer_mpp(image))
-        self.document = document or Document(
-            MemoryStore(self.source.shape), PANNUKE, self.source.mpp
-        )
+        self.document = document
         self.tool = ClickTool(self.document)
         self.binding = LayerBinding(viewer, image, self.document, self.key)
         self.marks = Marks(viewer, image, self.key)
@@ -100,9 +94,13 @@ class Annotation:
 
     def set_mpp(self, mpp: float | None) -> None:
         """State the pixel size; what comes from now on is found with it."""
-        if mpp != self.document.mpp:
+        if mpp == self.document.mpp:
+            return
+        try:
             self.document.mpp = mpp
-            self.mpp_changed.emit()
+        except NucleusError as error:
+            self.warned.emit(str(error))
+        self.mpp_changed.emit()
 
     def estimate_mpp(self) -> None:
         """Have the pixel size estimated from the size of the nuclei."""
@@ -189,14 +187,19 @@ class Annotation:
 
     def undo(self) -> None:
         """Take back the last step."""
-        name = self.document.undo()
-        self.said.emit("Nothing to undo." if name is None else f"Undone: {name}.")
-        self._show_selection()
+        self._step(self.document.undo, "Nothing to undo.", "Undone")
 
     def redo(self) -> None:
         """Bring back the step undone last."""
-        name = self.document.redo()
-        self.said.emit("Nothing to redo." if name is None else f"Done again: {name}.")
+        self._step(self.document.redo, "Nothing to redo.", "Done again")
+
+    def _step(self, step: Callable[[], str | None], nothing: str, done: str) -> None:
+        try:
+            name = step()
+        except NucleusError as error:
+            self.warned.emit(str(error))
+        else:
+            self.said.emit(nothing if name is None else f"{done}: {name}.")
         self._show_selection()
 
     def toggle_fill(self) -> None:

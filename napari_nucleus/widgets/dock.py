@@ -19,6 +19,7 @@ from napari_nucleus.widgets.workspace import Workspace
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_nucleus.session.shelf import Shelf
     from napari_nucleus.widgets.model import AppModel
 
 __all__ = ["NucleusDock"]
@@ -33,11 +34,18 @@ class NucleusDock(QWidget):
         The viewer that the dock belongs to.
     model
         The model in its process; by default the bundled one.
+    shelf
+        Where projects without a name are kept; by default in the user's data folder.
     """
 
-    def __init__(self, viewer: napari.Viewer, model: AppModel | None = None) -> None:
+    def __init__(
+        self,
+        viewer: napari.Viewer,
+        model: AppModel | None = None,
+        shelf: Shelf | None = None,
+    ) -> None:
         super().__init__()
-        self.workspace = Workspace(viewer, model)
+        self.workspace = Workspace(viewer, model, shelf)
         self.header = Header(self.workspace)
         self.segment_tab = SegmentTab(self.workspace)
         self.correct_tab = CorrectTab(self.workspace)

@@ -16,9 +16,11 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress
+from napari_nucleus.errors import NucleusError
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.export_dialog import ExportDialog
 from napari_nucleus.widgets.keys import current_keys
+from napari_nucleus.widgets.project_dialog import ProjectDialog
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.workspace import Workspace
@@ -47,7 +49,8 @@ class Footer(QWidget):
         self.export = QPushButton("Export…")
         self.export.setToolTip("Write label TIFF, QuPath GeoJSON, CSV and an overlay picture")
         self.saved = QLabel()
-        self.saved.setToolTip("The annotation lives in memory until it is exported")
+        self.save_as = QPushButton("Save as…")
+        self.save_as.setToolTip("Give the project a file of your own; nothing else needs saving")
         self.message = QLabel()
         self.message.setWordWrap(True)
 
@@ -59,6 +62,7 @@ class Footer(QWidget):
         running.addWidget(self.cancel)
         out = QHBoxLayout()
         out.addWidget(self.saved, 1)
+        out.addWidget(self.save_as)
         out.addWidget(self.export)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -72,12 +76,13 @@ class Footer(QWidget):
         self.redo.clicked.connect(self._act(Annotation.redo))
         self.cancel.clicked.connect(lambda: workspace.cancel())
         self.export.clicked.connect(self._on_export)
+        self.save_as.clicked.connect(self._on_save_as)
+        workspace.keeping.changed.connect(self.refresh)
         workspace.said.connect(self._on_message)
         workspace.warned.connect(self._on_message)
         workspace.progressed.connect(self._on_progress)
         workspace.document_changed.connect(self.refresh)
         workspace.annotation_changed.connect(self.refresh)
-        self._exported_at: object = None
         self._on_progress(None)
         self.refresh()
 
@@ -87,7 +92,7 @@ class Footer(QWidget):
         if annotation is None:
             self.counts.setText("")
             self.saved.setText("")
-            for button in (self.undo, self.redo, self.export):
+            for button in (self.undo, self.redo, self.export, self.save_as):
                 button.setEnabled(False)
             return
         document = annotation.document
@@ -101,11 +106,10 @@ class Footer(QWidget):
         self._show_step(self.undo, "Undo", document.history.undo_name, self._undo_key)
         self._show_step(self.redo, "Redo", document.history.redo_name, self._redo_key)
         self.export.setEnabled(document.count > 0)
-        changed = document.history.last_action_id != self._exported_at
-        if document.count == 0:
-            self.saved.setText("")
-        else:
-            self.saved.setText("not exported yet" if changed else "exported")
+        words, sentence = self._workspace.keeping.state
+        self.saved.setText(words)
+        self.saved.setToolTip(sentence)
+        self.save_as.setEnabled(self._workspace.keeping.project is not None)
 
     def _on_message(self, message: str) -> None:
         self.message.setText(message)
@@ -138,17 +142,24 @@ class Footer(QWidget):
         dialog.open()
 
     def _export(self, folder: Path, stem: str, formats: tuple[str, ...]) -> None:
-        annotation = self._workspace.annotation
-        if annotation is None:
+        if self._workspace.annotation is not None:
+            self._workspace.export(folder, stem, formats, self._workspace.said.emit)
+
+    def _on_save_as(self) -> None:
+        project = self._workspace.keeping.project
+        if project is None:
             return
-        at = annotation.document.history.last_action_id
+        dialog = ProjectDialog.to_save(Path.home() / project.path.name, self)
+        dialog.chosen.connect(self._save_as)
+        dialog.open()
 
-        def written(message: str) -> None:
-            self._exported_at = at
-            self.refresh()
-            self._workspace.said.emit(message)
-
-        self._workspace.export(folder, stem, formats, written)
+    def _save_as(self, path: Path) -> None:
+        try:
+            self._workspace.keeping.save_as(path)
+        except NucleusError as error:
+            self._workspace.warned.emit(str(error))
+        else:
+            self._workspace.said.emit(f"The project is kept in {path.name} from now on.")
 
     def _act(self, act: object) -> object:
         def on_click(*_: object) -> None:

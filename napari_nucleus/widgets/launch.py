@@ -5,29 +5,31 @@ from __future__ import annotations
 import napari
 
 from napari_nucleus.core.image import ImageSource
+from napari_nucleus.errors import ImageError
 from napari_nucleus.widgets.dock import NucleusDock
+from napari_nucleus.widgets.layers import show_source
 
 __all__ = ["launch", "open_viewer"]
 
 
 def open_viewer(
-    source: ImageSource, name: str, note: str = ""
+    source: ImageSource, name: str, path: str = "", note: str = ""
 ) -> tuple[napari.Viewer, NucleusDock]:
     """Return a viewer that shows an image, with the dock working on it.
 
-    ``note`` is what the user should be told of the file.
+    ``path`` is the image's file, ``note`` what the user should be told of it.
 
     Raises
     ------
     ImageError
         If the pixels cannot be read; no window has opened then.
     """
-    pixels = source.read((0, 0, *source.shape))
     viewer = napari.Viewer(title="napari-nucleus")
-    scale = {} if source.mpp is None else {"scale": (source.mpp,) * 2, "units": ("µm", "µm")}
-    image = viewer.add_image(pixels, name=name, rgb=True, **scale)
-    if source.mpp is not None:
-        viewer.canvas.overlays.scale_bar.visible = True
+    try:
+        image = show_source(viewer, source, name, path)
+    except ImageError:
+        viewer.close()
+        raise
     dock = NucleusDock(viewer)
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     dock.work_on(image)
@@ -36,7 +38,7 @@ def open_viewer(
     return viewer, dock
 
 
-def launch(source: ImageSource, name: str, note: str = "") -> None:
+def launch(source: ImageSource, name: str, path: str = "", note: str = "") -> None:
     """Open the app on an image and run it until its window is closed; see `open_viewer`."""
-    open_viewer(source, name, note)
+    open_viewer(source, name, path, note)
     napari.run()

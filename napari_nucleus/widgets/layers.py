@@ -13,22 +13,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nucleus.core.geometry import Box, clip_box, points_from_centre_origin
-from napari_nucleus.core.image import MPP_RANGE, ArraySource, check_layout
+from napari_nucleus.core.image import MPP_RANGE, ArraySource, ImageSource, check_layout
 from napari_nucleus.errors import ImageError, LabelsError
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer, Shapes
+    from napari.viewer import Viewer
 
 __all__ = [
     "METADATA_KEY",
     "check_usable",
     "layer_mpp",
+    "layer_path",
     "layer_source",
     "offset_onto",
     "point_of_event",
     "region_polygons",
     "role_of",
     "same_place",
+    "show_source",
     "visible_box",
 ]
 
@@ -88,6 +91,30 @@ def layer_mpp(layer: Image) -> float | None:
     if mpp is None or not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
         return None
     return float(mpp)
+
+
+def layer_path(layer: Image) -> str:
+    """Return the file that a layer's picture was read from, as far as is known; else ""."""
+    stated = layer.metadata.get(METADATA_KEY, {})
+    path = stated.get("path") if isinstance(stated, dict) else None
+    return str(path or layer.source.path or "")
+
+
+def show_source(viewer: Viewer, source: ImageSource, name: str, path: str = "") -> Image:
+    """Add an image to a viewer, at its pixel size; ``path`` is the file it comes from.
+
+    Raises
+    ------
+    ImageError
+        If the pixels cannot be read.
+    """
+    pixels = source.read((0, 0, *source.shape))
+    place: dict[str, Any] = {}
+    if source.mpp is not None:
+        place = {"scale": (source.mpp,) * 2, "units": ("µm", "µm")}
+        viewer.canvas.overlays.scale_bar.visible = True
+    metadata = {METADATA_KEY: {"path": path}}
+    return viewer.add_image(pixels, name=name, rgb=True, metadata=metadata, **place)  # type: ignore[return-value]
 
 
 def role_of(layer: Layer) -> tuple[str, str] | None:

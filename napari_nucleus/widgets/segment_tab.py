@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.errors import ImageError, NucleusError
 from napari_nucleus.widgets.layers import METADATA_KEY, role_of, same_place
+from napari_nucleus.widgets.recent_box import RecentBox
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.workspace import Workspace
@@ -76,6 +77,7 @@ class SegmentTab(QWidget):
         layout.addWidget(self.sample)
         layout.addWidget(box)
         layout.addWidget(other)
+        layout.addWidget(RecentBox(workspace))
         layout.addStretch(1)
         layout.addWidget(note)
 

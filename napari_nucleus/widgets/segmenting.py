@@ -104,7 +104,11 @@ class Segmentation:
     def _begin(self, calibration: Calibration) -> None:
         if self._ended:
             return
-        self._run = self._annotation.document.run(f"Segment {self._region.name}")
+        try:
+            self._run = self._annotation.document.run(f"Segment {self._region.name}")
+        except NucleusError as error:
+            self._fail(error)
+            return
         self._job = self._annotation.model.host.segment(
             self._annotation.source,
             calibration,
@@ -156,5 +160,8 @@ class Segmentation:
             return
         self._ended = True
         if self._run is not None:
-            self._run.close()
+            try:
+                self._run.close()
+            except NucleusError as error:
+                self._annotation.warned.emit(str(error))
         self.finished.emit(message)

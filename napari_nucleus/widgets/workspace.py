@@ -6,7 +6,7 @@ Widgets show it and call it; tests drive it. Main thread only.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +15,26 @@ from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_nucleus import __version__
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import ImageError, NucleusError
-from napari_nucleus.hosting.image_key import image_key
 from napari_nucleus.hosting.planning import click_tile, tile_pixels
 from napari_nucleus.io.export import write_all
-from napari_nucleus.io.results import SegmentationResult, result_of_labels
 from napari_nucleus.models.api import Calibration
-from napari_nucleus.session.document import Document
+from napari_nucleus.session.shelf import Shelf, default_shelf
 from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import in_background, when_done
+from napari_nucleus.widgets.exporting import snapshot
+from napari_nucleus.widgets.keeping import Keeping, open_image_of, shows
 from napari_nucleus.widgets.keys import KeyBinder, key_card
-from napari_nucleus.widgets.layers import layer_source, region_polygons, role_of, visible_box
+from napari_nucleus.widgets.layers import (
+    layer_mpp,
+    layer_source,
+    region_polygons,
+    role_of,
+    visible_box,
+)
 from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.pointer import Pointer
 from napari_nucleus.widgets.segmenting import Region, Segmentation
@@ -55,6 +60,8 @@ class Workspace:
         The viewer.
     model
         The model in its process; by default the bundled one.
+    shelf
+        Where projects without a name are kept; by default in the user's data folder.
 
     Attributes
     ----------
@@ -74,12 +81,16 @@ class Workspace:
     document_changed = Signal()
     progressed = Signal(object)
 
-    def __init__(self, viewer: Viewer, model: AppModel | None = None) -> None:
+    def __init__(
+        self, viewer: Viewer, model: AppModel | None = None, shelf: Shelf | None = None
+    ) -> None:
         self.viewer = viewer
         self.model = model or AppModel()
         self.annotation: Annotation | None = None
         self.segmentation: Segmentation | None = None
-        self._documents: dict[str, Document] = {}
+        self.keeping = Keeping(shelf or default_shelf())
+        self.keeping.warned.connect(self._warn)
+        self.keeping.said.connect(self._say)
         self._pointer = Pointer(viewer, self._image_if_shown, self)
         self._keys: KeyBinder | None = None
         self._prefetch_timer = QTimer()
@@ -125,9 +136,8 @@ class Workspace:
         self.document_changed.emit()
 
     def _enter_image(self, image: Image) -> None:
-        key = image_key(layer_source(image, None))
-        annotation = Annotation(self.viewer, image, self.model, self._documents.get(key))
-        self._documents[key] = annotation.document
+        document = self.keeping.take(image, layer_source(image, layer_mpp(image)))
+        annotation = Annotation(self.viewer, image, self.model, document)
         self.annotation = annotation
         annotation.said.connect(self._say)
         annotation.warned.connect(self._warn)
@@ -144,6 +154,26 @@ class Workspace:
         annotation.document.changed.disconnect(self._on_document)
         annotation.document.history_changed.disconnect(self._on_document)
         annotation.close()
+        self.keeping.leave()
+
+    def open_project(self, path: Path) -> None:
+        """Open a project and the image that it is about; an image that is open is taken.
+
+        Raises
+        ------
+        NucleusError
+            If the file is no project, or its image is gone or another one now.
+        """
+        here = self.keeping.project
+        if here is not None and here.path == path:
+            return
+        wanted = self.keeping.prefer(path)
+        image = next(filter(partial(shows, wanted.fingerprint), self.viewer.layers), None)
+        if image is None:
+            image = open_image_of(self.viewer, wanted, path)
+        if self.annotation is not None and self.annotation.image is image:
+            self.set_image(None)  # another project of the same image
+        self.set_image(image)
 
     def _on_layer_removed(self, event: Any) -> None:
         if self.annotation is None or event.value != self.annotation.image:
@@ -153,8 +183,8 @@ class Workspace:
         self.set_image(None)
         if count:
             self.warned.emit(
-                f"{name} was closed; its annotation ({counted(count)}) is kept while napari runs. "
-                "Open the same image again to go on."
+                f"{name} was closed; its annotation ({counted(count)}) is kept. Open the same "
+                "image again to go on."
             )
 
     def _say(self, message: str) -> None:
@@ -362,24 +392,6 @@ class Workspace:
 
     # ---- export
 
-    def snapshot(self) -> SegmentationResult:
-        """Return the document as it is now, for export."""
-        annotation = self._worked_on()
-        labels, rows = annotation.document.to_arrays()
-        provenance = {
-            "program": f"napari-nucleus {__version__}",
-            "model": self.model.name,
-            "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        return result_of_labels(
-            labels,
-            annotation.document.scheme,
-            {row.id: row.class_id for row in rows},
-            {row.id: row.score for row in rows},
-            annotation.mpp,
-            provenance,
-        )
-
     def export(
         self, folder: Path, stem: str, formats: Collection[str], then: Callable[[str], None]
     ) -> None:
@@ -391,7 +403,7 @@ class Workspace:
             Some of `io.export.FORMATS`.
         """
         annotation = self._worked_on()
-        result = self.snapshot()
+        result = snapshot(annotation)
 
         def write() -> list[Path]:
             return write_all(result, annotation.source, folder, stem, formats)

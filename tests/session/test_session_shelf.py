@@ -21,50 +21,53 @@ def shelf(tmp_path):
 
 
 def test_an_image_finds_its_unnamed_project_again(shelf):
-    project = shelf.open_for(IMAGE, SHAPE, mpp=0.5)
+    project, _ = shelf.open_for(IMAGE, SHAPE, mpp=0.5)
     assert shelf.is_unnamed(project)
     actions.add(project.document, block(5, 5, 20, 25))
     shelf.put_away(project)
-    again = shelf.open_for(ImageReference("another name", IMAGE.fingerprint), SHAPE)
+    again, _ = shelf.open_for(ImageReference("another name", IMAGE.fingerprint), SHAPE)
     assert again.document.count == 1
     assert again.document.mpp == 0.5
-    assert shelf.open_for(OTHER, SHAPE).document.count == 0
+    other, _ = shelf.open_for(OTHER, SHAPE)
+    assert other.document.count == 0
+    other.close()
     again.close()
 
 
 def test_one_that_was_killed_is_found_again_although_nobody_noted_it(shelf):
-    project = shelf.open_for(IMAGE, SHAPE)
+    project, _ = shelf.open_for(IMAGE, SHAPE)
     actions.add(project.document, block(5, 5, 20, 25))
     project.close()  # not put away
-    again = shelf.open_for(IMAGE, SHAPE)
+    again, note = shelf.open_for(IMAGE, SHAPE)
+    assert note == ""
     assert again.document.count == 1
     again.close()
 
 
 def test_one_in_which_nothing_was_done_leaves_nothing(shelf):
-    project = shelf.open_for(IMAGE, SHAPE)
+    project, _ = shelf.open_for(IMAGE, SHAPE)
     shelf.put_away(project)
     assert list(shelf.folder.glob("*.nucleus*")) == []
     assert shelf.recents() == []
 
 
 def test_one_that_was_emptied_by_undo_is_kept_for_redo(shelf):
-    project = shelf.open_for(IMAGE, SHAPE)
+    project, _ = shelf.open_for(IMAGE, SHAPE)
     actions.add(project.document, block(5, 5, 20, 25))
     project.document.undo()
     shelf.put_away(project)
-    again = shelf.open_for(IMAGE, SHAPE)
+    again, _ = shelf.open_for(IMAGE, SHAPE)
     assert again.document.redo() == "Add nucleus"
     again.close()
 
 
 def test_a_named_project_is_taken_before_an_unnamed_one(shelf, tmp_path):
-    project = shelf.open_for(IMAGE, SHAPE)
+    project, _ = shelf.open_for(IMAGE, SHAPE)
     actions.add(project.document, block(5, 5, 20, 25))
     project.save_as(tmp_path / "named.nucleus")
     actions.add(project.document, block(50, 5, 60, 25))
     shelf.put_away(project)
-    again = shelf.open_for(IMAGE, SHAPE)
+    again, _ = shelf.open_for(IMAGE, SHAPE)
     assert again.path == tmp_path / "named.nucleus"
     assert again.document.count == 2
     assert not shelf.is_unnamed(again)
@@ -89,7 +92,7 @@ def test_a_damaged_list_is_as_if_there_were_none(shelf, text):
     shelf.folder.mkdir(parents=True)
     (shelf.folder / "recent.json").write_bytes(text)
     assert shelf.recents() == []
-    project = shelf.open_for(IMAGE, SHAPE)
+    project, _ = shelf.open_for(IMAGE, SHAPE)
     actions.add(project.document, block(5, 5, 20, 25))
     shelf.put_away(project)
     assert len(shelf.recents()) == 1
@@ -100,8 +103,9 @@ def test_a_damaged_named_project_does_not_stand_in_the_way(shelf, tmp_path):
     actions.add(project.document, block(5, 5, 20, 25))
     shelf.put_away(project)
     (tmp_path / "named.nucleus").write_bytes(b"damaged")
-    again = shelf.open_for(IMAGE, SHAPE)
+    again, note = shelf.open_for(IMAGE, SHAPE)
     assert again.document.count == 0
+    assert note.startswith("named.nucleus: no project of napari-nucleus, or damaged")
     again.close()
 
 

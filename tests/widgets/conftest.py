@@ -45,6 +45,7 @@ def app(make_napari_viewer, qtbot, tmp_path):
     from driver import Driver
 
     from napari_nucleus.hosting.messages import ModelSpec
+    from napari_nucleus.session.shelf import Shelf
     from napari_nucleus.widgets.dock import NucleusDock
     from napari_nucleus.widgets.model import AppModel
 
@@ -53,7 +54,7 @@ def app(make_napari_viewer, qtbot, tmp_path):
     orders = tmp_path / "orders"
     orders.mkdir()
     model = AppModel(spec=ModelSpec("hosting_fakes:threshold", {"folder": str(orders)}))
-    dock = NucleusDock(viewer, model)
+    dock = NucleusDock(viewer, model, Shelf(tmp_path / "shelf"))
     docked = viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     driver = Driver(viewer, dock, qtbot, orders)
     yield driver

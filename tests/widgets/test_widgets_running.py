@@ -226,7 +226,8 @@ def test_what_is_wrong_with_a_file_is_told_when_it_is_opened(app, monkeypatch, d
     monkeypatch.setattr(launch.napari, "Viewer", lambda title: app.viewer)
     monkeypatch.setattr(launch, "NucleusDock", lambda viewer: app.dock)
     monkeypatch.setattr(app.viewer.window, "add_dock_widget", lambda *_, **__: None)
-    launch.open_viewer(ArraySource(discs, None, "a.tif"), "a", "a.tif: pixels of 5 m.")
+    launch.open_viewer(ArraySource(discs, None, "a.tif"), "a", "/p/a.tif", "a.tif: pixels of 5 m.")
     assert app.warned[-1] == "a.tif: pixels of 5 m."
     assert app.annotation.image.name == "a"
     assert app.annotation.mpp is None
+    assert app.workspace.keeping.project.image.path == "/p/a.tif"

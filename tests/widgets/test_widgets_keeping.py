@@ -1,0 +1,186 @@
+"""What is annotated is kept without a save button, and is there again."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from driver import CTRL
+from qtpy.QtCore import Qt
+
+from napari_nucleus.session.project import Project
+from napari_nucleus.session.shelf import Shelf
+from napari_nucleus.widgets.project_dialog import ProjectDialog
+from napari_nucleus.widgets.recent_box import RecentBox
+
+MISSED, OTHER = (60.5, 80.5), (100.5, 120.5)
+
+
+def files(app):
+    return sorted(app.workspace.keeping.shelf.folder.glob("*.nucleus"))
+
+
+def stored(file, tmp_path):
+    """Return how many nuclei the file holds, as a program that comes later would find it."""
+    import shutil
+
+    copy = tmp_path / "seen" / file.name
+    copy.parent.mkdir(exist_ok=True)
+    for part in file.parent.glob(f"{file.name}*"):
+        shutil.copy(part, copy.with_name(part.name))
+    project = Project.open(copy)
+    count = project.document.count
+    project.close()
+    return count
+
+
+def close_image(app):
+    app.viewer.layers.remove(app.annotation.image)
+    app.settle()
+
+
+def test_a_click_is_in_the_file_when_it_is_shown(correcting, tmp_path):
+    correcting.click(MISSED)
+    assert correcting.document.count == 1
+    (file,) = files(correcting)
+    assert stored(file, tmp_path) == 1
+    correcting.press(Qt.Key.Key_Z, CTRL)
+    assert stored(file, tmp_path) == 0
+    assert "saved" in correcting.dock.footer.saved.text()
+
+
+def test_an_image_that_is_opened_again_has_its_nuclei_and_its_undo(app, discs):
+    app.open(discs)
+    app.correct()
+    app.click(MISSED)
+    app.click(OTHER)
+    before = app.document.labels()
+    close_image(app)
+    assert app.workspace.keeping.project is None
+    app.open(discs.copy(), name="another name")
+    assert np.array_equal(app.document.labels(), before)
+    assert app.outlined().any()
+    assert any("2 nuclei from before" in text for text in app.said)
+    app.press(Qt.Key.Key_Z, CTRL)
+    assert app.document.count == 1
+    app.press(Qt.Key.Key_Z, CTRL | Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(app.document.labels(), before)
+
+
+def test_an_image_on_which_nothing_was_done_leaves_no_file(app, discs):
+    app.open(discs)
+    assert len(files(app)) == 1
+    close_image(app)
+    assert files(app) == []
+
+
+def test_the_pixel_size_that_was_stated_is_there_again(app, discs):
+    app.open(discs, mpp=None)
+    app.dock.header.mpp.setValue(0.4)
+    app.correct()
+    app.click(MISSED)
+    close_image(app)
+    app.open(discs, mpp=None)
+    assert app.annotation.mpp == 0.4
+    assert app.dock.header.mpp.value() == 0.4
+
+
+def test_a_project_that_is_open_elsewhere_can_be_looked_at_and_not_changed(correcting):
+    correcting.click(MISSED)
+    (file,) = files(correcting)
+    image = correcting.annotation.image
+    correcting.workspace.set_image(None)
+    elsewhere = Project.open(file)
+    correcting.dock.work_on(image)
+    assert "Another window" in correcting.warned[-1]
+    assert "read only" in correcting.dock.footer.saved.text()
+    assert correcting.document.count == 1
+    correcting.click(OTHER)
+    assert "read only" in correcting.warned[-1]
+    correcting.press(Qt.Key.Key_Z, CTRL)
+    assert correcting.document.count == 1
+    correcting.dock.segment_tab.segment.click()
+    correcting.settle()
+    assert correcting.document.count == 1
+    elsewhere.close()
+
+
+def test_without_a_place_for_files_the_annotation_is_in_memory_and_the_user_is_told(app, discs):
+    app.workspace.keeping.shelf.folder.write_text("a file where the folder should be")
+    app.open(discs)
+    assert "in memory only" in app.warned[-1]
+    app.correct()
+    app.click(MISSED)
+    assert app.dock.footer.saved.text() == "in memory only"
+    image = app.annotation.image
+    app.workspace.set_image(None)
+    app.dock.work_on(image)
+    assert app.document.count == 1, "as long as the app runs"
+
+
+def test_save_as_gives_the_project_a_file(correcting, tmp_path):
+    correcting.click(MISSED)
+    correcting.dock.footer.save_as.click()
+    (dialog,) = correcting.dock.footer.findChildren(ProjectDialog)
+    target = tmp_path / "my case.nucleus"
+    dialog.fileSelected.emit(str(target))
+    dialog.reject()
+    assert files(correcting) == [], "it lies in one place only"
+    assert "my case.nucleus" in correcting.dock.footer.saved.text()
+    correcting.click(OTHER)
+    assert stored(target, tmp_path) == 2
+    (tmp_path / "a file").write_text("no folder")
+    correcting.dock.footer._save_as(tmp_path / "a file" / "x.nucleus")
+    assert "a file" in correcting.warned[-1]
+    assert correcting.workspace.keeping.project.path == target
+
+
+def test_a_project_is_opened_with_its_image(app, discs, tmp_path):
+    picture = tmp_path / "slide.tif"
+    tifffile.imwrite(picture, discs, photometric="rgb")
+    app.open(discs, metadata={"napari_nucleus": {"path": str(picture)}})
+    app.correct()
+    app.click(MISSED)
+    app.workspace.keeping.save_as(tmp_path / "case.nucleus")
+    close_image(app)
+    assert len(app.viewer.layers) == 0
+    box = app.dock.segment_tab.findChild(RecentBox)
+    assert "field: 1 nucleus" in box.recents.currentText()
+    box.go_on.click()
+    assert app.annotation.image.name == "field"
+    assert app.document.count == 1
+    assert app.annotation.mpp == 0.5
+    assert app.workspace.keeping.project.path == tmp_path / "case.nucleus"
+
+
+def test_a_project_whose_image_is_gone_or_another_one_is_not_opened(app, discs, tmp_path):
+    picture = tmp_path / "slide.tif"
+    tifffile.imwrite(picture, discs, photometric="rgb")
+    app.open(discs, metadata={"napari_nucleus": {"path": str(picture)}})
+    app.correct()
+    app.click(MISSED)
+    app.workspace.keeping.save_as(tmp_path / "case.nucleus")
+    close_image(app)
+    box = app.dock.segment_tab.findChild(RecentBox)
+    tifffile.imwrite(picture, 255 - discs, photometric="rgb")
+    box._open(tmp_path / "case.nucleus")
+    assert "has changed since case.nucleus" in app.warned[-1]
+    picture.unlink()
+    box._open(tmp_path / "case.nucleus")
+    assert "is not there" in app.warned[-1]
+    box._open(tmp_path / "none.nucleus")
+    assert "no such file" in app.warned[-1]
+    assert app.annotation is None
+    app.open(discs, name="from elsewhere")
+    assert app.document.count == 1, "its annotation comes with it"
+
+
+def test_two_images_have_a_project_each(app, discs):
+    first = app.open(discs, name="first")
+    app.correct()
+    app.click(MISSED)
+    app.open(255 - discs, name="second")
+    assert app.document.count == 0
+    assert Path(app.workspace.keeping.project.path).name.startswith("second")
+    app.dock.work_on(first)
+    assert app.document.count == 1
+    assert isinstance(app.workspace.keeping.shelf, Shelf)

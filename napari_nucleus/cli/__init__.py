@@ -293,14 +293,22 @@ def demo(
 
 @app.command("open")
 def open_image(
-    image: Annotated[Path, typer.Argument(help="Image to open in napari.")],
+    image: Annotated[Path, typer.Argument(help="Image or project to open in napari.")],
     mpp: Mpp = None,
 ) -> None:
-    """Open an image in napari with the napari-nucleus dock."""
+    """Open an image, or a project with its image, in napari with the napari-nucleus dock."""
     from napari_nucleus.io.images import open_image as read
+    from napari_nucleus.session.project import SUFFIX
+    from napari_nucleus.session.shelf import default_shelf
+    from napari_nucleus.widgets.project_images import find_image, prefer
 
-    source = read(image, mpp)
-    _open_app(source, image.stem, str(image.resolve()), source.pixel_size.note)
+    if image.suffix == SUFFIX:
+        wanted = prefer(default_shelf(), image.resolve())
+        source, file = find_image(wanted, image.resolve())
+        name = wanted.name
+    else:
+        source, file, name = read(image, mpp), image.resolve(), image.stem
+    _open_app(source, name, str(file), source.pixel_size.note)
 
 
 def _open_app(source: Any, name: str, path: str = "", note: str = "") -> None:

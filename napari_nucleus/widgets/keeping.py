@@ -13,18 +13,16 @@ from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.errors import ImageError, ProjectError
 from napari_nucleus.hosting.image_key import image_key
-from napari_nucleus.io.images import open_image
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.project import ImageReference, Project
 from napari_nucleus.session.shelf import Recent, Shelf
-from napari_nucleus.widgets.layers import layer_path, layer_source, role_of, show_source
+from napari_nucleus.widgets.layers import layer_path, layer_source, role_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
-    from napari.viewer import Viewer
 
-__all__ = ["Keeping", "open_image_of", "shows"]
+__all__ = ["Keeping", "shows"]
 
 
 class Keeping:
@@ -113,21 +111,6 @@ class Keeping:
         self.shelf.note(self.project)
         self.changed.emit()
 
-    def prefer(self, path: Path) -> ImageReference:
-        """Make a project the one that its image is opened with, and return which image that is.
-
-        Raises
-        ------
-        ProjectError
-            If the file is no project.
-        """
-        project = Project.open(path)
-        try:
-            self.shelf.note(project)
-            return project.image
-        finally:
-            project.close()
-
     def recents(self) -> list[Recent]:
         """Return the projects used last, without the one that is open."""
         here = None if self.project is None else str(self.project.path)
@@ -159,26 +142,3 @@ def shows(fingerprint: str, layer: Layer) -> bool:
         return image_key(layer_source(layer, None)) == fingerprint
     except ImageError:
         return False
-
-
-def open_image_of(viewer: Viewer, wanted: ImageReference, project: Path) -> Image:
-    """Add the image that a project is about to a viewer.
-
-    Raises
-    ------
-    ImageError
-        If it is not where it was, nor beside the project file, or is another picture now.
-    """
-    file = wanted.found(project)
-    if file is None:
-        raise ImageError(
-            f"{project.name}: its image {wanted.path or wanted.name} is not there. Open the image "
-            "where it is now; its annotation comes with it."
-        )
-    source = open_image(file)
-    if image_key(source) != wanted.fingerprint:
-        raise ImageError(
-            f"{file}: the picture has changed since {project.name} was made on it; the project "
-            "was not opened. Bring the picture back that it was."
-        )
-    return show_source(viewer, source, wanted.name, str(file))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import napari
 
-from napari_nucleus.core.image import ImageSource
-from napari_nucleus.errors import ImageError
+from napari_nucleus.core.image import ArraySource, ImageSource
 from napari_nucleus.widgets.dock import NucleusDock
 from napari_nucleus.widgets.layers import show_source
 
@@ -24,12 +23,9 @@ def open_viewer(
     ImageError
         If the pixels cannot be read; no window has opened then.
     """
+    loaded = ArraySource(source.read((0, 0, *source.shape)), source.mpp, name)
     viewer = napari.Viewer(title="napari-nucleus")
-    try:
-        image = show_source(viewer, source, name, path)
-    except ImageError:
-        viewer.close()
-        raise
+    image = show_source(viewer, loaded, name, path)
     dock = NucleusDock(viewer)
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     dock.work_on(image)

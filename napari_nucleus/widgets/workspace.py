@@ -26,17 +26,19 @@ from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import in_background, when_done
 from napari_nucleus.widgets.exporting import snapshot
-from napari_nucleus.widgets.keeping import Keeping, open_image_of, shows
+from napari_nucleus.widgets.keeping import Keeping, shows
 from napari_nucleus.widgets.keys import KeyBinder, key_card
 from napari_nucleus.widgets.layers import (
     layer_mpp,
     layer_source,
     region_polygons,
     role_of,
+    show_source,
     visible_box,
 )
 from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.pointer import Pointer
+from napari_nucleus.widgets.project_images import find_image, prefer
 from napari_nucleus.widgets.segmenting import Region, Segmentation
 
 if TYPE_CHECKING:
@@ -167,10 +169,11 @@ class Workspace:
         here = self.keeping.project
         if here is not None and here.path == path:
             return
-        wanted = self.keeping.prefer(path)
+        wanted = prefer(self.keeping.shelf, path)
         image = next(filter(partial(shows, wanted.fingerprint), self.viewer.layers), None)
         if image is None:
-            image = open_image_of(self.viewer, wanted, path)
+            source, file = find_image(wanted, path)
+            image = show_source(self.viewer, source, wanted.name, str(file))
         if self.annotation is not None and self.annotation.image is image:
             self.set_image(None)  # another project of the same image
         self.set_image(image)

@@ -64,6 +64,6 @@ def windows(monkeypatch) -> list[str]:
 
     opened: list[str] = []
     launcher = ModuleType("napari_nucleus.widgets.launch")
-    launcher.launch = lambda source, name: opened.append(name)  # type: ignore[attr-defined]
+    launcher.launch = lambda source, name, *_: opened.append(name)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "napari_nucleus.widgets.launch", launcher)
     return opened

@@ -7,11 +7,15 @@ import subprocess
 import sys
 
 import pytest
-from cli_helpers import DARK
+from cli_helpers import DARK, save_picture
 
 from napari_nucleus import __version__
 from napari_nucleus.errors import NucleusError, WeightsError
+from napari_nucleus.hosting.image_key import image_key
+from napari_nucleus.io.images import open_image
 from napari_nucleus.models import zoo
+from napari_nucleus.session.project import ImageReference, Project
+from napari_nucleus.session.shelf import Shelf
 
 COMMANDS = ("segment", "evaluate", "train", "models", "card", "doctor", "demo", "open")
 
@@ -148,6 +152,36 @@ def screen(monkeypatch):
 def test_an_image_is_opened_by_its_name(command, windows, screen, picture):
     assert command("open", picture).code == 0
     assert windows == ["field"]
+
+
+@pytest.fixture
+def case(tmp_path, picture, monkeypatch):
+    """A project of the picture, and the shelf it is noted on."""
+    shelf = Shelf(tmp_path / "shelf")
+    monkeypatch.setattr("napari_nucleus.session.shelf.default_shelf", lambda: shelf)
+    source = open_image(picture)
+    image = ImageReference("my slide", image_key(source), str(picture))
+    Project.create(tmp_path / "case.nucleus", image, source.shape).close()
+    return tmp_path / "case.nucleus", shelf
+
+
+def test_a_project_is_opened_with_its_image_and_preferred(command, windows, screen, case):
+    file, shelf = case
+    assert command("open", file).code == 0
+    assert windows == ["my slide"]
+    assert [r.path for r in shelf.recents()] == [str(file)]
+
+
+def test_no_window_is_opened_for_a_project_without_its_picture(
+    command, windows, screen, case, picture
+):
+    picture.write_bytes(save_picture(picture.with_name("other.png"), (64, 130)).read_bytes())
+    command("open", case[0]).refused("field.png", "has changed", "case.nucleus")
+    picture.unlink()
+    command("open", case[0]).refused("case.nucleus", "is not there")
+    case[0].write_text("no project")
+    command("open", case[0]).refused("case.nucleus: no project")
+    assert windows == []
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "text"])

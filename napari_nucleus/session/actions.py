@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_nucleus.core.geometry import Box
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.edits import Edit, NucleusChange
 from napari_nucleus.session.imports import batches_of, import_labels, import_nuclei
@@ -24,6 +28,15 @@ from napari_nucleus.session.outlines import (
     plan_remove,
     plan_take_away,
 )
+from napari_nucleus.session.reshape import (
+    plan_cut,
+    plan_erase,
+    plan_fill,
+    plan_merge,
+    plan_paint,
+    plan_smooth,
+    plan_split,
+)
 from napari_nucleus.session.table import NucleusRow, NucleusState
 
 __all__ = [
@@ -34,10 +47,17 @@ __all__ = [
     "batches_of",
     "classify",
     "commit",
+    "cut",
+    "erase",
+    "fill_holes",
     "import_labels",
     "import_nuclei",
+    "merge",
+    "paint",
     "refine",
     "remove",
+    "smooth",
+    "split",
     "take_away",
 ]
 
@@ -62,6 +82,43 @@ def refine(
 def take_away(document: Document, nucleus_id: int, outline: Outline) -> ActionResult:
     """Take away what lies outside ``outline``; see `outlines.plan_take_away`."""
     return commit(document, plan_take_away(document, nucleus_id, outline))
+
+
+def cut(document: Document, stroke_yx: ArrayLike) -> ActionResult:
+    """Cut nuclei along a stroke; see `reshape.plan_cut`."""
+    return commit(document, plan_cut(document, stroke_yx))
+
+
+def split(document: Document, nucleus_id: int, points_yx: ArrayLike) -> ActionResult:
+    """Split a nucleus between points; see `reshape.plan_split`."""
+    return commit(document, plan_split(document, nucleus_id, points_yx))
+
+
+def merge(document: Document, ids: Sequence[int]) -> ActionResult:
+    """Make one nucleus of several; see `reshape.plan_merge`."""
+    return commit(document, plan_merge(document, ids))
+
+
+def paint(
+    document: Document, mask: NDArray[np.bool_], box: Box, nucleus_id: int | None, class_id: int = 0
+) -> ActionResult:
+    """Add painted pixels to a nucleus, or make one of them; see `reshape.plan_paint`."""
+    return commit(document, plan_paint(document, mask, box, nucleus_id, class_id))
+
+
+def erase(document: Document, mask: NDArray[np.bool_], box: Box) -> ActionResult:
+    """Take erased pixels from all nuclei; see `reshape.plan_erase`."""
+    return commit(document, plan_erase(document, mask, box))
+
+
+def fill_holes(document: Document, ids: Sequence[int]) -> ActionResult:
+    """Fill the holes of nuclei; see `reshape.plan_fill`."""
+    return commit(document, plan_fill(document, ids))
+
+
+def smooth(document: Document, ids: Sequence[int]) -> ActionResult:
+    """Smooth the outlines of nuclei; see `reshape.plan_smooth`."""
+    return commit(document, plan_smooth(document, ids))
 
 
 def remove(document: Document, ids: Iterable[int]) -> ActionResult:

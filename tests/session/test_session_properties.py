@@ -131,6 +131,41 @@ class Sequences(RuleBasedStateMachine):
         if target in self.document:
             self.check_clicks(target, grown=False)
 
+    @rule(stroke=st.lists(places, min_size=2, max_size=4))
+    def cut(self, stroke):
+        area = int((self.document.labels() > 0).sum())
+        self.attempt(lambda: actions.cut(self.document, stroke), self.document.ids)
+        assert int((self.document.labels() > 0).sum()) == area
+
+    @rule(number=picks, points=st.lists(places, max_size=3))
+    def split(self, number, points):
+        target = self.pick(number)
+        if target is not None:
+            where = np.array(points, float).reshape(-1, 2)
+            self.attempt(lambda: actions.split(self.document, target, where), {target})
+
+    @rule(numbers=st.lists(picks, max_size=3))
+    def merge(self, numbers):
+        targets = {t for t in map(self.pick, numbers) if t is not None}
+        self.attempt(lambda: actions.merge(self.document, sorted(targets)), targets)
+
+    @rule(number=picks, place=places, mask=shapes)
+    def paint(self, number, place, mask):
+        target = self.pick(number) if number % 2 else None
+        box = (*place, place[0] + mask.shape[0], place[1] + mask.shape[1])
+        self.attempt(lambda: actions.paint(self.document, mask, box, target), {target})
+
+    @rule(place=places, mask=shapes)
+    def erase(self, place, mask):
+        box = (*place, place[0] + mask.shape[0], place[1] + mask.shape[1])
+        self.attempt(lambda: actions.erase(self.document, mask, box), self.document.ids)
+
+    @rule(numbers=st.lists(picks, max_size=3), how=st.sampled_from(["fill", "smooth"]))
+    def reshape(self, numbers, how):
+        targets = {t for t in map(self.pick, numbers) if t is not None}
+        act = actions.fill_holes if how == "fill" else actions.smooth
+        self.attempt(lambda: act(self.document, sorted(targets)), targets)
+
     @rule(numbers=st.lists(picks, max_size=3))
     def remove(self, numbers):
         targets = {t for t in map(self.pick, numbers) if t is not None}

@@ -89,7 +89,7 @@ def clicks(side: int) -> None:
     for n, place in enumerate(places):
         before, count = outlines.data[:512, :512].copy(), annotation.document.count
         start = time.perf_counter()
-        dock.workspace.clicked(place, False)
+        annotation.clicked(place, False)
         wait(lambda: not annotation.tool.pending)
         elapsed = (time.perf_counter() - start) * 1000
         if annotation.document.count > count:

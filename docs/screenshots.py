@@ -70,10 +70,10 @@ def main() -> None:
     point = nucleus_inside(dock)
     viewer.scene.camera.center = (0, *(point * 0.25))
     viewer.scene.camera.zoom *= 3
-    dock.workspace.clicked(point, True)
+    annotation.clicked(point, True)
     wait(lambda: not annotation.tool.pending)
     take("before_click")
-    dock.workspace.clicked(point, False)
+    annotation.clicked(point, False)
     wait(lambda: not annotation.tool.pending)
     take("after_click")
     dock.close()

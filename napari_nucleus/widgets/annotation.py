@@ -24,6 +24,7 @@ from napari_nucleus.hosting.planning import click_tile
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.session import actions
 from napari_nucleus.session.document import Document
+from napari_nucleus.session.hands import Gesture, HandTool
 from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Request, Selected
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.tool import ClickTool
@@ -74,6 +75,7 @@ class Annotation:
         self.source = layer_source(image, layer_mpp(image))
         self.document = document
         self.tool = ClickTool(self.document)
+        self.hands = HandTool(document)
         self.binding = LayerBinding(viewer, image, self.document, self.key)
         self.marks = Marks(viewer, image, self.key)
         self.estimated_mpp: float | None = None
@@ -118,8 +120,11 @@ class Annotation:
     # ---- the pointer
 
     def clicked(self, point_yx: NDArray[np.float64], taking: bool) -> None:
-        """Take a click of the pointer."""
-        self._do(partial(self.tool.click, point_yx, taking))
+        """Take a click of the pointer: one of a gesture that was begun, else the click tool's."""
+        if self.hands.gesture in ("merge", "split"):
+            self._do(partial(self.hands.click, point_yx))
+        else:
+            self._do(partial(self.tool.click, point_yx, taking))
 
     def boxed(self, first_yx: NDArray[np.float64], last_yx: NDArray[np.float64]) -> None:
         """Take a drawn box."""
@@ -130,6 +135,19 @@ class Annotation:
     ) -> None:
         """Show the box that is being drawn."""
         self.marks.show_box(first_yx, last_yx)
+
+    @property
+    def stroke_wanted(self) -> bool:
+        """True while a drag cuts."""
+        return self.hands.gesture == "cut"
+
+    def stroked(self, points_yx: NDArray[np.float64]) -> None:
+        """Take the stroke of a cut."""
+        self._do(partial(self.hands.stroke, points_yx))
+
+    def stroke_changed(self, points_yx: NDArray[np.float64] | None) -> None:
+        """Show the stroke that is being drawn."""
+        self.marks.show_stroke(points_yx)
 
     def hovered(self, point_yx: NDArray[np.float64], taking: bool) -> None:
         """Show what a click here would do."""
@@ -153,11 +171,50 @@ class Annotation:
         self._do(self.tool.delete)
 
     def escape(self) -> None:
-        """Drop what is pending; when nothing is, the selection."""
+        """Drop the gesture that was begun, else what is pending, else the selection."""
+        if self.hands.gesture is not None:
+            self.hands.drop()
+            self.said.emit("Never mind.")
+            return
         for request in self.tool.pending:
             self._forget(request.number)
         self.tool.escape()
         self._show_selection()
+
+    def begin(self, gesture: Gesture) -> None:
+        """Begin to cut, merge or split; begun twice, it ends."""
+        first = self._meant() if gesture == "merge" else None
+        self._do(partial(self.hands.begin, gesture, first))
+
+    def fill_holes(self) -> None:
+        """Fill the holes of the selected nucleus, or of the one under the pointer."""
+        self._reshape(actions.fill_holes, "has no holes.")
+
+    def smooth(self) -> None:
+        """Smooth the outline of the selected nucleus, or of the one under the pointer."""
+        self._reshape(actions.smooth, "is smooth already.")
+
+    def _reshape(self, act: Callable[[Document, list[int]], ActionResult], nothing: str) -> None:
+        nucleus = self._meant()
+        if nucleus is None:
+            self.said.emit("No nucleus is selected or under the pointer.")
+            return
+
+        def reshape() -> Outcome:
+            result = act(self.document, [nucleus])
+            return (
+                Nothing(f"Nucleus {nucleus} {nothing}")
+                if result.action_id is None
+                else Done(result)
+            )
+
+        self._do(reshape)
+
+    def _meant(self) -> int | None:
+        """Return the selected nucleus, else the one under the pointer."""
+        if self.tool.selected is not None:
+            return self.tool.selected
+        return None if self._hover is None else self.document.id_at(self._hover)
 
     def toggle_sign(self) -> None:
         """Swap what click and Ctrl-click do."""

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.core.classes import ClassScheme
+from napari_nucleus.session.hands import Gesture
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.keys import current_keys, key_card
 
@@ -36,6 +37,13 @@ TAKES = (
     "<b>Click</b> a nucleus to remove it; near its rim, to take that part away.<br>"
     "<b>Ctrl-click</b> to add.<br>"
     "<b>Shift-drag</b> a box around a nucleus."
+)
+
+
+GESTURES: tuple[tuple[Gesture, str, str], ...] = (
+    ("cut", "Cut", "Drag a stroke across nuclei to cut them"),
+    ("split", "Split", "Split a nucleus between two clicks in it"),
+    ("merge", "Merge", "Make one of the selected nucleus and the one that you click next"),
 )
 
 
@@ -59,6 +67,17 @@ class CorrectTab(QWidget):
         self.selected.setWordWrap(True)
         self.remove = QPushButton("Remove")
         self.remove.setToolTip(f"Remove the selected nucleus ({keys['delete']})")
+        self.gestures: dict[Gesture, QPushButton] = {}
+        for gesture, text, tip in GESTURES:
+            button = QPushButton(text)
+            button.setCheckable(True)
+            button.setToolTip(f"{tip} ({keys[gesture]})")
+            button.clicked.connect(self._act(partial(Annotation.begin, gesture=gesture)))
+            self.gestures[gesture] = button
+        self.fill_holes = QPushButton("Fill holes")
+        self.fill_holes.setToolTip(f"Fill the holes of the nucleus ({keys['fill_holes']})")
+        self.smooth = QPushButton("Smooth")
+        self.smooth.setToolTip(f"Smooth the outline of the nucleus ({keys['smooth']})")
         self.fill = QPushButton("Fill")
         self.fill.setCheckable(True)
         self.fill.setToolTip(f"Fill nuclei, or outlines only ({keys['fill']})")
@@ -74,7 +93,14 @@ class CorrectTab(QWidget):
         lines = QVBoxLayout(selected)
         lines.addWidget(self.selected)
         lines.addLayout(self._classes)
-        lines.addWidget(self.remove)
+        shape = QHBoxLayout()
+        for button in (self.remove, self.fill_holes, self.smooth):
+            shape.addWidget(button, 1)
+        lines.addLayout(shape)
+        by_hand = QGroupBox("By hand")
+        hand = QHBoxLayout(by_hand)
+        for button in self.gestures.values():
+            hand.addWidget(button, 1)
         clicks = QHBoxLayout()
         clicks.addWidget(self.sign, 1)
         clicks.addWidget(self.swap, 1)
@@ -87,12 +113,15 @@ class CorrectTab(QWidget):
         layout.addWidget(self.hint)
         layout.addLayout(clicks)
         layout.addWidget(selected)
+        layout.addWidget(by_hand)
         layout.addLayout(shown)
         layout.addStretch(1)
 
         self.sign.clicked.connect(self._act(Annotation.toggle_sign))
         self.swap.clicked.connect(self._act(Annotation.swap))
         self.remove.clicked.connect(self._act(Annotation.delete))
+        self.fill_holes.clicked.connect(self._act(Annotation.fill_holes))
+        self.smooth.clicked.connect(self._act(Annotation.smooth))
         self.fill.clicked.connect(self._act(Annotation.toggle_fill))
         self.hide_nuclei.clicked.connect(self._act(Annotation.toggle_hidden))
         self.help.clicked.connect(self.show_keys)
@@ -120,7 +149,10 @@ class CorrectTab(QWidget):
         self.hint.setText(TAKES if flipped else ADDS)
         self.swap.setEnabled(annotation is not None and annotation.tool.can_swap)
         self.fill.setChecked(annotation is not None and annotation.binding.filled)
-        self.remove.setEnabled(nucleus is not None)
+        for gesture, button in self.gestures.items():
+            button.setChecked(annotation is not None and annotation.hands.gesture == gesture)
+        for button in (self.remove, self.fill_holes, self.smooth):
+            button.setEnabled(nucleus is not None)
         for i in range(self._classes.count()):
             item = self._classes.itemAt(i)
             button = None if item is None else item.widget()

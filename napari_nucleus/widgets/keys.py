@@ -31,11 +31,16 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("toggle_sign", "T", "Swap what click and Ctrl-click do (for trackpads)"),
     KeyAction("swap", "Tab", "Show the other reading of the last click"),
     KeyAction("delete", "Delete", "Remove the selected nucleus, or the one under the pointer"),
+    KeyAction("cut", "K", "Cut nuclei: then drag a stroke across them"),
+    KeyAction("split", "S", "Split a nucleus: then click two places in it"),
+    KeyAction("merge", "G", "Merge the selected nucleus: then click the other one"),
+    KeyAction("fill_holes", "H", "Fill the holes of the nucleus"),
+    KeyAction("smooth", "O", "Smooth the outline of the nucleus"),
     KeyAction("fill", "F", "Fill nuclei, or outlines only"),
     KeyAction("hide", "D", "Hide nuclei, or show them again"),
     KeyAction("undo", "Control-Z", "Undo"),
     KeyAction("redo", "Control-Shift-Z", "Redo"),
-    KeyAction("escape", "Escape", "Drop what is pending, then the selection"),
+    KeyAction("escape", "Escape", "Drop what was begun, then the selection"),
     KeyAction("help", "F1", "List the keys"),
 )
 

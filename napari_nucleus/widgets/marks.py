@@ -49,13 +49,20 @@ class Marks:
     def show_box(self, first_yx: Any | None, last_yx: Any | None) -> None:
         """Show a box by two opposite corners; None takes it away."""
         if first_yx is None or last_yx is None:
-            if self._edges is not None:
-                self._edges.visible = False
+            self.show_stroke(None)
             return
         (y0, x0), (y1, x1) = np.asarray(first_yx), np.asarray(last_yx)
-        corners = points_to_centre_origin(np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]]))
-        edges = np.stack([corners, np.roll(corners, -1, axis=0) - corners], axis=1)
+        self.show_stroke(np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0], [y0, x0]]))
+
+    def show_stroke(self, points_yx: NDArray[np.float64] | None) -> None:
+        """Show a stroke ``(m, 2)``; None takes it away."""
         layer = self._edges
+        if points_yx is None or len(points_yx) < 2:
+            if layer is not None:
+                layer.visible = False
+            return
+        points = points_to_centre_origin(points_yx)
+        edges = np.stack([points[:-1], np.diff(points, axis=0)], axis=1)
         if layer is None or layer not in self._viewer.layers:
             layer = Vectors(edges, edge_color=COLOR, vector_style="line", **self._arguments("box"))
             self._add(layer)

@@ -1,4 +1,4 @@
-"""Mouse events of the canvas as clicks, boxes and hovering on one image.
+"""Mouse events of the canvas as clicks, boxes, strokes and hovering on one image.
 
 Armed, it sits on the viewer, so that it does not matter which layer is active, and acts in pan-zoom
 mode only: while the user paints or draws with another layer, it keeps still. A press that moves
@@ -30,6 +30,8 @@ SLOP = 4.0
 class PointerTarget(Protocol):
     """What the pointer acts on; all points are level-0, ``(y, x)``, corner-origin."""
 
+    image: Image
+
     def clicked(self, point_yx: NDArray[np.float64], taking: bool) -> None:
         """Take a click; ``taking`` while Ctrl is held."""
 
@@ -44,14 +46,23 @@ class PointerTarget(Protocol):
     def hovered(self, point_yx: NDArray[np.float64], taking: bool) -> None:
         """Take note of where the pointer is."""
 
+    @property
+    def stroke_wanted(self) -> bool:
+        """True while a drag is a stroke and does not move the view."""
+        ...
+
+    def stroked(self, points_yx: NDArray[np.float64]) -> None:
+        """Take a stroke ``(m, 2)``."""
+
+    def stroke_changed(self, points_yx: NDArray[np.float64] | None) -> None:
+        """Show the stroke that is being drawn; None when it ends."""
+
 
 class Pointer:
-    """Listens to the viewer's mouse for one image layer."""
+    """Listens to the viewer's mouse for what ``target`` returns; for nothing while that is None."""
 
-    def __init__(
-        self, viewer: Viewer, image: Callable[[], Image | None], target: PointerTarget
-    ) -> None:
-        self._viewer, self._image, self._target = viewer, image, target
+    def __init__(self, viewer: Viewer, target: Callable[[], PointerTarget | None]) -> None:
+        self._viewer, self._target = viewer, target
         self._double_clicks: list[Callable] | None = None
 
     @property
@@ -82,56 +93,64 @@ class Pointer:
                 callbacks.remove(ours)
 
     def _on_drag(self, _: Any, event: Any) -> Generator[None, None, None]:
-        image = self._acts_on(event)
-        if image is None or event.button != 1:
+        target = self._acts_on(event)
+        if target is None or event.button != 1:
             return
+        image = target.image
         start, pressed = _screen(event), point_of_event(image, event.position)
-        taking, boxing = "Control" in event.modifiers, "Shift" in event.modifiers
+        taking, stroking = "Control" in event.modifiers, target.stroke_wanted
+        boxing = "Shift" in event.modifiers and not stroking
         panned = self._viewer.scene.camera.mouse_pan
-        if boxing:
+        if boxing or stroking:
             self._viewer.scene.camera.mouse_pan = False
-        moved = False
+        moved, points = False, [pressed]
         try:
             yield
             while event.type == "mouse_move":
                 moved = moved or float(np.hypot(*(_screen(event) - start))) > SLOP
+                points.append(point_of_event(image, event.position))
                 if boxing and moved:
-                    self._target.box_changed(pressed, point_of_event(image, event.position))
+                    target.box_changed(pressed, points[-1])
+                elif stroking and moved:
+                    target.stroke_changed(np.array(points))
                 yield
         finally:
-            if boxing:
+            if boxing or stroking:
                 self._viewer.scene.camera.mouse_pan = panned
-                self._target.box_changed(None, None)
+                target.box_changed(None, None)
+        last = point_of_event(image, event.position)
         if not moved:
-            self._target.clicked(pressed, taking)
+            target.clicked(pressed, taking)
         elif boxing:
-            self._target.boxed(pressed, point_of_event(image, event.position))
+            target.boxed(pressed, last)
+        elif stroking:
+            target.stroked(np.array([*points, last]))
 
     def _on_double_click(self, _: Any, event: Any) -> None:
         """Take the second click of a double click, which the viewer reports as this alone."""
-        image = self._acts_on(event)
-        if image is None:
+        target = self._acts_on(event)
+        if target is None:
             for callback in self._double_clicks or ():
                 callback(_, event)
             return
         if event.button == 1:
-            point = point_of_event(image, event.position)
-            self._target.clicked(point, "Control" in event.modifiers)
+            point = point_of_event(target.image, event.position)
+            target.clicked(point, "Control" in event.modifiers)
 
     def _on_move(self, _: Any, event: Any) -> None:
-        image = self._acts_on(event)
-        if image is not None and not event.is_dragging:
-            point = point_of_event(image, event.position)
-            self._target.hovered(point, "Control" in event.modifiers)
+        target = self._acts_on(event)
+        if target is not None and not event.is_dragging:
+            point = point_of_event(target.image, event.position)
+            target.hovered(point, "Control" in event.modifiers)
 
-    def _acts_on(self, event: Any) -> Image | None:
-        """Return the image, unless another layer is being drawn on or the view is not 2-D."""
+    def _acts_on(self, event: Any) -> PointerTarget | None:
+        """Return the target, unless another layer is being drawn on or the view is not 2-D."""
         active = self._viewer.layers.selection.active
         if active is not None and str(active.mode) not in ("pan_zoom", "Mode.PAN_ZOOM"):
             return None
         if len(event.dims_displayed) != 2 or "Alt" in event.modifiers:
             return None
-        return self._image()
+        return self._target()
 
 
 def _screen(event: Any) -> NDArray[np.float64]:

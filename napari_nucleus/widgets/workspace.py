@@ -93,7 +93,7 @@ class Workspace:
         self.keeping = Keeping(shelf or default_shelf())
         self.keeping.warned.connect(self._warn)
         self.keeping.said.connect(self._say)
-        self._pointer = Pointer(viewer, self._image_if_shown, self)
+        self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
         self._prefetch_timer = QTimer()
         self._prefetch_timer.setSingleShot(True)
@@ -202,9 +202,9 @@ class Workspace:
     def _on_document(self, *_: Any) -> None:
         self.document_changed.emit()
 
-    def _image_if_shown(self) -> Image | None:
+    def _annotation_if_shown(self) -> Annotation | None:
         annotation = self.annotation
-        return annotation.image if annotation is not None and annotation.image.visible else None
+        return annotation if annotation is not None and annotation.image.visible else None
 
     # ---- correcting
 
@@ -243,6 +243,11 @@ class Workspace:
             "toggle_sign": of_annotation(Annotation.toggle_sign),
             "swap": of_annotation(Annotation.swap),
             "delete": of_annotation(Annotation.delete),
+            "cut": of_annotation(lambda a: a.begin("cut")),
+            "split": of_annotation(lambda a: a.begin("split")),
+            "merge": of_annotation(lambda a: a.begin("merge")),
+            "fill_holes": of_annotation(Annotation.fill_holes),
+            "smooth": of_annotation(Annotation.smooth),
             "fill": of_annotation(Annotation.toggle_fill),
             "hide": of_annotation(Annotation.toggle_hidden),
             "undo": of_annotation(Annotation.undo),
@@ -253,28 +258,6 @@ class Workspace:
         for digit in range(1, 10):
             handlers[str(digit)] = of_annotation(lambda a, d=digit: a.classify_under_pointer(d))
         return handlers
-
-    # The pointer's target: all goes to the image that is worked on.
-
-    def clicked(self, point_yx: Any, taking: bool) -> None:
-        """Pass a click on."""
-        if self.annotation is not None:
-            self.annotation.clicked(point_yx, taking)
-
-    def boxed(self, first_yx: Any, last_yx: Any) -> None:
-        """Pass a drawn box on."""
-        if self.annotation is not None:
-            self.annotation.boxed(first_yx, last_yx)
-
-    def box_changed(self, first_yx: Any, last_yx: Any) -> None:
-        """Pass a box that is being drawn on."""
-        if self.annotation is not None:
-            self.annotation.box_changed(first_yx, last_yx)
-
-    def hovered(self, point_yx: Any, taking: bool) -> None:
-        """Pass the pointer's place on."""
-        if self.annotation is not None:
-            self.annotation.hovered(point_yx, taking)
 
     # ---- encoding in advance
 

@@ -19,7 +19,7 @@ from napari_nucleus.core.classes import PANNUKE, ClassScheme
 from napari_nucleus.core.geometry import Box, clip_box
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskLogits, Prompts
-from napari_nucleus.session.edits import Edit, areas_of, kinds_of
+from napari_nucleus.session.edits import Edit, Touched
 from napari_nucleus.session.history import History
 from napari_nucleus.session.run import Run
 from napari_nucleus.session.store import Store
@@ -251,8 +251,8 @@ class Document:
         Edits may come from a generator: each is applied before the next is asked for. If one
         fails, the document is as it was.
         """
-        action_id, applied = self.history.record(name, edits)
-        self._announce(applied)
+        action_id, touched = self.history.record(name, edits)
+        self._announce(touched, stepped=action_id is not None)
         return action_id
 
     def amend(self, action_id: int, make: Callable[[], tuple[str, Edit]]) -> None:
@@ -267,11 +267,11 @@ class Document:
         step = self.history.undo()
         if step is None:
             return None
-        entry, applied = step
+        entry, touched = step
         run = self._open_runs.get(entry.id)
         if run is not None:
             run.stop()
-        self._announce(applied, always=True)
+        self._announce(touched)
         return entry.name
 
     def redo(self) -> str | None:
@@ -279,7 +279,7 @@ class Document:
         step = self.history.redo()
         if step is None:
             return None
-        self._announce(step[1], always=True)
+        self._announce(step[1])
         return step[0].name
 
     def run(self, name: str) -> Run:
@@ -292,7 +292,7 @@ class Document:
     def extend_run(self, run: Run, edit: Edit) -> None:
         """Add an edit to an open run's step; for `Run`."""
         self.history.extend(run.action_id, edit)
-        self._announce([edit])
+        self._announce(Touched.of([edit]))
 
     def end_run(self, run: Run) -> None:
         """Close a run's step; for `Run`."""
@@ -300,9 +300,9 @@ class Document:
         self.history.end(run.action_id)
         self.history_changed.emit()
 
-    def _announce(self, edits: list[Edit], always: bool = False) -> None:
-        kinds = kinds_of(edits)
-        for box in areas_of(edits):
+    def _announce(self, touched: Touched, stepped: bool = True) -> None:
+        kinds = frozenset(touched.kinds)
+        for box in touched.areas():
             self.changed.emit(box, kinds)
-        if edits or always:
+        if stepped:
             self.history_changed.emit()

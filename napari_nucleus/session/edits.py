@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +26,8 @@ __all__ = [
     "Edit",
     "NucleusChange",
     "Patch",
+    "Touched",
     "apply_edit",
-    "areas_of",
-    "kinds_of",
     "patches_between",
 ]
 
@@ -185,45 +185,57 @@ def _apply_patches(store: Store, patches: Sequence[Patch]) -> None:
     store.write_labels(box, labels)
 
 
-def kinds_of(edits: Iterable[Edit]) -> frozenset[str]:
-    """Return what these edits change.
+class Touched:
+    """What a series of edits changed, and where; holds boxes, never the edits.
 
-    ``"labels"`` pixels, ``"classes"`` the class of a nucleus or the number of nuclei of a class,
-    ``"table"`` rows.
+    Attributes
+    ----------
+    kinds
+        Some of ``"labels"`` (pixels), ``"classes"`` (the class of a nucleus, or the number of
+        nuclei of a class) and ``"table"`` (rows).
     """
-    kinds: set[str] = set()
-    for edit in edits:
+
+    def __init__(self) -> None:
+        self.kinds: set[str] = set()
+        self._groups: dict[tuple[int, int], Box] = {}
+
+    @classmethod
+    def of(cls, edits: Iterable[Edit]) -> Touched:
+        """Return what these edits changed."""
+        touched = cls()
+        for edit in edits:
+            touched.add(edit)
+        return touched
+
+    def add(self, edit: Edit) -> None:
+        """Take one more edit into account."""
         if edit.patches:
-            kinds.add("labels")
+            self.kinds.add("labels")
         if edit.changes:
-            kinds.add("table")
-        for c in edit.changes:
-            old, new = c.row_before, c.row_after
-            if old is None or new is None or old.class_id != new.class_id:
-                kinds.add("classes")
-                break
-    return frozenset(kinds)
-
-
-def areas_of(edits: Iterable[Edit]) -> list[Box]:
-    """Return boxes that together hold all that changed, without much that did not.
-
-    One box when the changes lie together, else one for each tile they begin in: two nuclei at
-    opposite corners of a slide must not redraw the slide.
-    """
-    groups: dict[tuple[int, int], Box] = {}
-    for edit in edits:
+            self.kinds.add("table")
+        if any(_changes_class(change) for change in edit.changes):
+            self.kinds.add("classes")
         for box in _boxes(edit):
             cell = (box[0] // TILE_SIZE, box[1] // TILE_SIZE)
-            known = groups.get(cell)
-            groups[cell] = box if known is None else box_union(known, box)
-    if not groups:
-        return []
-    boxes = list(groups.values())
-    union = boxes[0]
-    for box in boxes[1:]:
-        union = box_union(union, box)
-    return [union] if box_area(union) <= 2 * sum(map(box_area, boxes)) else boxes
+            known = self._groups.get(cell)
+            self._groups[cell] = box if known is None else box_union(known, box)
+
+    def areas(self) -> list[Box]:
+        """Return boxes that together hold all that changed, without much that did not.
+
+        One box when the changes lie together, else one for each tile they begin in: two nuclei at
+        opposite corners of a slide must not redraw the slide.
+        """
+        boxes = list(self._groups.values())
+        if not boxes:
+            return []
+        union = reduce(box_union, boxes)
+        return [union] if box_area(union) <= 2 * sum(map(box_area, boxes)) else boxes
+
+
+def _changes_class(change: NucleusChange) -> bool:
+    old, new = change.row_before, change.row_after
+    return old is None or new is None or old.class_id != new.class_id
 
 
 def _boxes(edit: Edit) -> Iterable[Box]:

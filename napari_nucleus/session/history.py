@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from napari_nucleus.session.edits import Edit, apply_edit
+from napari_nucleus.session.edits import Edit, Touched, apply_edit
 from napari_nucleus.session.store import ActionEntry, Store
 
 __all__ = ["History"]
@@ -17,8 +17,8 @@ __all__ = ["History"]
 class History:
     """The journal of a store.
 
-    Methods that change the document do so in one transaction and return what was applied, so that
-    the document can say what changed.
+    Methods that change the document do so in one transaction and return what was touched, so that
+    the document can say so. Of a long step no more than one edit is in memory at a time.
     """
 
     def __init__(self, store: Store) -> None:
@@ -42,20 +42,20 @@ class History:
         entry = self._store.last_done()
         return None if entry is None else entry.id
 
-    def record(self, name: str, edits: Iterable[Edit]) -> tuple[int | None, list[Edit]]:
+    def record(self, name: str, edits: Iterable[Edit]) -> tuple[int | None, Touched]:
         """Make a new step of these edits; without any edit there is no step and no id.
 
         Edits may come from a generator: each is applied before the next is asked for.
         """
-        action_id, applied = None, []
+        action_id, touched = None, Touched()
         with self._store.transaction():
             for edit in edits:
                 if action_id is None:
                     action_id = self._store.add_action(name)
                 apply_edit(self._store, edit)
                 self._store.add_edit(action_id, edit)
-                applied.append(edit)
-        return action_id, applied
+                touched.add(edit)
+        return action_id, touched
 
     def begin(self, name: str) -> int:
         """Make a new step without edits, to which `extend` adds."""
@@ -82,7 +82,7 @@ class History:
             with self._store.transaction():
                 self._store.drop_action(action_id)
 
-    def amend(self, action_id: int, make: Callable[[], tuple[str, Edit]]) -> list[Edit]:
+    def amend(self, action_id: int, make: Callable[[], tuple[str, Edit]]) -> Touched:
         """Put another edit in the place of the last step, as the same step.
 
         Like a new step it forgets what was undone, which may rest on the edit that goes.
@@ -97,35 +97,39 @@ class History:
         """
         if action_id != self.last_action_id:
             raise ValueError(f"action {action_id} is not the last one, {self.last_action_id} is")
+        touched = Touched()
         with self._store.transaction():
-            applied = [edit.inverse() for edit in reversed(self._store.edits_of(action_id))]
-            for edit in applied:
-                apply_edit(self._store, edit)
+            for edit in reversed(self._store.edits_of(action_id)):
+                self._apply(edit.inverse(), touched)
             name, new = make()
-            apply_edit(self._store, new)
+            self._apply(new, touched)
             self._store.rewrite_action(action_id, name, [new])
-        return [*applied, new]
+        return touched
 
-    def undo(self) -> tuple[ActionEntry, list[Edit]] | None:
+    def undo(self) -> tuple[ActionEntry, Touched] | None:
         """Take back the last step; None when there is none."""
         entry = self._store.last_done()
         if entry is None:
             return None
-        applied = [edit.inverse() for edit in reversed(self._store.edits_of(entry.id))]
+        touched = Touched()
         with self._store.transaction():
-            for edit in applied:
-                apply_edit(self._store, edit)
+            for edit in reversed(self._store.edits_of(entry.id)):
+                self._apply(edit.inverse(), touched)
             self._store.mark_undone(entry.id)
-        return entry, applied
+        return entry, touched
 
-    def redo(self) -> tuple[ActionEntry, list[Edit]] | None:
+    def redo(self) -> tuple[ActionEntry, Touched] | None:
         """Bring back the step undone last; None when there is none."""
         entry = self._store.first_undone()
         if entry is None:
             return None
-        applied = list(self._store.edits_of(entry.id))
+        touched = Touched()
         with self._store.transaction():
-            for edit in applied:
-                apply_edit(self._store, edit)
+            for edit in self._store.edits_of(entry.id):
+                self._apply(edit, touched)
             self._store.mark_done(entry.id)
-        return entry, applied
+        return entry, touched
+
+    def _apply(self, edit: Edit, touched: Touched) -> None:
+        apply_edit(self._store, edit)
+        touched.add(edit)

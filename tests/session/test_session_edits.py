@@ -10,9 +10,8 @@ from napari_nucleus.session.edits import (
     Edit,
     NucleusChange,
     Patch,
+    Touched,
     apply_edit,
-    areas_of,
-    kinds_of,
     patches_between,
 )
 from napari_nucleus.session.memory_store import MemoryStore
@@ -79,14 +78,14 @@ def test_a_change_without_any_row_is_a_fault():
 def test_kinds_say_what_changed():
     box = (0, 0, 2, 2)
     patch = Patch.of(box, np.ones((2, 2), bool), 0, 1)
-    assert kinds_of([Edit((patch,))]) == {"labels"}
+    assert Touched.of([Edit((patch,))]).kinds == {"labels"}
     added = NucleusChange(None, row(1, box))
-    assert kinds_of([Edit((patch,), (added,))]) == {"labels", "classes", "table"}
+    assert Touched.of([Edit((patch,), (added,))]).kinds == {"labels", "classes", "table"}
     same_class = NucleusChange(row(1, box, 2), row(1, (0, 0, 3, 3), 2))
-    assert kinds_of([Edit((patch,), (same_class,))]) == {"labels", "table"}
+    assert Touched.of([Edit((patch,), (same_class,))]).kinds == {"labels", "table"}
     other_class = NucleusChange(row(1, box, 2), row(1, box, 3))
-    assert kinds_of([Edit((), (other_class,))]) == {"classes", "table"}
-    assert kinds_of([]) == frozenset()
+    assert Touched.of([Edit((), (other_class,))]).kinds == {"classes", "table"}
+    assert Touched.of([]).kinds == set()
 
 
 def test_changes_far_apart_are_announced_apart_and_near_ones_together():
@@ -94,10 +93,10 @@ def test_changes_far_apart_are_announced_apart_and_near_ones_together():
         box = (y, x, y + 20, x + 20)
         return Edit((Patch.of(box, np.ones((20, 20), bool), 1, 0),))
 
-    assert areas_of([removal(0, 0), removal(0, 18)]) == [(0, 0, 20, 38)]
-    far = areas_of([removal(0, 0), removal(90_000, 90_000)])
+    assert Touched.of([removal(0, 0), removal(0, 18)]).areas() == [(0, 0, 20, 38)]
+    far = Touched.of([removal(0, 0), removal(90_000, 90_000)]).areas()
     assert sorted(far) == [(0, 0, 20, 20), (90_000, 90_000, 90_020, 90_020)]
-    assert areas_of([Edit()]) == []
+    assert Touched.of([Edit()]).areas() == []
     assert removal(0, 0).box == (0, 0, 20, 20)
     assert Edit().box is None
     assert not Edit()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import TILE_SIZE, GridIndex
-from napari_nucleus.session.store import ActionEntry, pieces_of
+from napari_nucleus.session.store import ActionEntry, Opinions, opinions_of, pieces_of
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
 __all__ = ["MemoryStore"]
@@ -144,6 +144,16 @@ class MemoryStore:
         """Return the rows of those of these nuclei that exist, in this order; all by default."""
         wanted = sorted(self._rows) if ids is None else ids
         return [self._rows[i] for i in wanted if i in self._rows]
+
+    def count_untouched(self) -> int:
+        """Return the number of nuclei that no user has looked at."""
+        return sum(not row.touched for row in self._rows.values())
+
+    def opinions(self) -> Opinions:
+        """Return what models think of the nuclei that no user has looked at, as arrays."""
+        return opinions_of(
+            (row.id, row.score, row.iou, row.area) for row in self._rows.values() if not row.touched
+        )
 
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
         """Insert rows, or replace those with the same id."""

@@ -25,8 +25,8 @@ from napari_nucleus.session.codec import (
 )
 from napari_nucleus.session.grid import TILE_SIZE, Cell, cells_of
 from napari_nucleus.session.sqlite_journal import SqliteJournal
-from napari_nucleus.session.store import pieces_of
-from napari_nucleus.session.table import ClickMemory, NucleusRow, NucleusState
+from napari_nucleus.session.store import Opinions, opinions_of, pieces_of
+from napari_nucleus.session.table import TOUCHED_STATES, ClickMemory, NucleusRow, NucleusState
 
 __all__ = ["SqliteStore"]
 
@@ -38,6 +38,8 @@ ASKED_AT_ONCE = 500
 
 NEXT_ID, HEIGHT, WIDTH, SIZE = "next_id", "height", "width", "tile_size"
 """Facts that the store keeps for itself."""
+
+TOUCHED = tuple(state.value for state in TOUCHED_STATES)
 
 COLUMNS = "id, y0, x0, y1, x1, area, cy, cx, class_id, class_prob, score, iou, state, source"
 
@@ -240,6 +242,19 @@ class SqliteStore(SqliteJournal):
             r[0]: _row_of(r) for r in self._of_ids(f"SELECT {COLUMNS} FROM nucleus WHERE id", ids)
         }
         return [found[i] for i in ids if i in found]
+
+    def count_untouched(self) -> int:
+        """Return the number of nuclei that no user has looked at."""
+        query = "SELECT COUNT(*) FROM nucleus WHERE state NOT IN (?, ?)"
+        return self._sql.execute(query, TOUCHED).fetchone()[0]
+
+    def opinions(self) -> Opinions:
+        """Return what models think of the nuclei that no user has looked at, as arrays."""
+        return opinions_of(
+            self._sql.execute(
+                "SELECT id, score, iou, area FROM nucleus WHERE state NOT IN (?, ?)", TOUCHED
+            )
+        )
 
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
         """Insert rows, or replace those with the same id."""

@@ -8,10 +8,10 @@ transaction is there entirely or not at all. A store knows edits as values; what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import cells_of
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
-__all__ = ["ActionEntry", "Piece", "Store", "pieces_of"]
+__all__ = ["ActionEntry", "Opinions", "Piece", "Store", "opinions_of", "pieces_of"]
 
 Piece = tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]
 """A tile ``(row, column)``, a part of the tile, and the part of a box that lies there."""
@@ -33,6 +33,18 @@ class ActionEntry:
 
     id: int
     name: str
+
+
+class Opinions(NamedTuple):
+    """Nuclei that no user has looked at: ``(n,)`` arrays in the order of their ids.
+
+    ``iou`` is NaN where no click model has judged.
+    """
+
+    ids: NDArray[np.int64]
+    score: NDArray[np.float64]
+    iou: NDArray[np.float64]
+    area: NDArray[np.int64]
 
 
 class Store(Protocol):
@@ -84,6 +96,14 @@ class Store(Protocol):
 
         All are in the order of their ids.
         """
+        ...
+
+    def count_untouched(self) -> int:
+        """Return the number of nuclei that no user has looked at."""
+        ...
+
+    def opinions(self) -> Opinions:
+        """Return what models think of the nuclei that no user has looked at, as arrays."""
         ...
 
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
@@ -175,6 +195,13 @@ class Store(Protocol):
     def actions_after(self, action_id: int) -> Sequence[ActionEntry]:
         """Return the actions begun after this one, done or undone."""
         ...
+
+
+def opinions_of(rows: Iterable[tuple[int, float, float | None, int]]) -> Opinions:
+    """Return id, score, IoU and area of nuclei, in any order, as arrays."""
+    table = np.array(sorted(rows), float).reshape(-1, 4)
+    ids, score, iou, area = table.T
+    return Opinions(ids.astype(np.int64), score, iou, area.astype(np.int64))
 
 
 def pieces_of(box: Box, size: int) -> Iterator[Piece]:

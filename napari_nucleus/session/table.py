@@ -13,7 +13,7 @@ from enum import StrEnum
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.prompts import MaskLogits, Prompts
 
-__all__ = ["ClickMemory", "NucleusRow", "NucleusState", "remember"]
+__all__ = ["TOUCHED_STATES", "ClickMemory", "NucleusRow", "NucleusState", "remember"]
 
 
 class NucleusState(StrEnum):
@@ -27,6 +27,10 @@ class NucleusState(StrEnum):
     IMPORTED = "imported"
     ACCEPTED = "accepted"
     USER = "user"
+
+
+TOUCHED_STATES = (NucleusState.USER, NucleusState.ACCEPTED)
+"""States of nuclei that the user made, changed or accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class NucleusRow:
     @property
     def touched(self) -> bool:
         """True if the user made, changed or accepted it."""
-        return self.state in (NucleusState.USER, NucleusState.ACCEPTED)
+        return self.state in TOUCHED_STATES
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -256,6 +256,10 @@ class ClickTool:
         self._touched = plans[0].ids[0], self._clock()
         return Done(plans[0].result(shown.action_id))
 
+    def select(self, nucleus_id: int) -> None:
+        """Select a nucleus, as a click in it does, without accepting it."""
+        self._selected = nucleus_id
+
     def delete(self) -> Outcome:
         """Remove the selected nucleus, or else the one under the pointer."""
         target = self.selected

@@ -27,10 +27,11 @@ from napari_nucleus.session.document import Document
 from napari_nucleus.session.hands import Gesture, HandTool
 from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Request, Selected
 from napari_nucleus.session.outlines import ActionResult
+from napari_nucleus.session.review import ReviewQueue
 from napari_nucleus.session.tool import ClickTool
 from napari_nucleus.widgets.background import on_main_thread, when_done
 from napari_nucleus.widgets.binding import CARVING, REMOVING, SELECTED, LayerBinding
-from napari_nucleus.widgets.layers import layer_mpp, layer_source
+from napari_nucleus.widgets.layers import frame, layer_mpp, layer_source
 from napari_nucleus.widgets.marks import Marks
 from napari_nucleus.widgets.model import AppModel
 
@@ -76,6 +77,7 @@ class Annotation:
         self.document = document
         self.tool = ClickTool(self.document)
         self.hands = HandTool(document)
+        self.review = ReviewQueue(document)
         self.binding = LayerBinding(viewer, image, self.document, self.key)
         self.marks = Marks(viewer, image, self.key)
         self.estimated_mpp: float | None = None
@@ -180,6 +182,29 @@ class Annotation:
             self._forget(request.number)
         self.tool.escape()
         self._show_selection()
+
+    def next_doubtful(self, forward: bool = True) -> None:
+        """Select the next nucleus to look at, or the one before, and bring it into view."""
+        nucleus = self.review.step(self.tool.selected, forward)
+        if nucleus is None:
+            left = self.review.remaining
+            self.said.emit(
+                f"The end of the queue; {left:,} were passed over." if left else "All is looked at."
+            )
+            return
+        self.tool.select(nucleus)
+        frame(self.viewer, self.image, self.document.row(nucleus).box)
+        self.said.emit(
+            f"{self.describe(nucleus)}. {self.review.remaining:,} to look at; Enter accepts."
+        )
+        self._show_selection()
+
+    def accept_and_advance(self) -> None:
+        """Accept the selected nucleus and go to the next doubtful one."""
+        nucleus = self.tool.selected
+        if nucleus is not None:
+            self._do(lambda: Done(actions.accept(self.document, [nucleus])))
+        self.next_doubtful()
 
     def begin(self, gesture: Gesture) -> None:
         """Begin to cut, merge or split; begun twice, it ends."""

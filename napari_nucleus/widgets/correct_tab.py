@@ -74,6 +74,12 @@ class CorrectTab(QWidget):
             button.setToolTip(f"{tip} ({keys[gesture]})")
             button.clicked.connect(self._act(partial(Annotation.begin, gesture=gesture)))
             self.gestures[gesture] = button
+        self.before = QPushButton("Back")
+        self.before.setToolTip(f"The doubtful nucleus before ({keys['previous_doubtful']})")
+        self.accept = QPushButton("Accept")
+        self.accept.setToolTip(f"Accept it and go to the next ({keys['accept']})")
+        self.next = QPushButton("Next")
+        self.next.setToolTip(f"The next doubtful nucleus ({keys['next_doubtful']})")
         self.fill_holes = QPushButton("Fill holes")
         self.fill_holes.setToolTip(f"Fill the holes of the nucleus ({keys['fill_holes']})")
         self.smooth = QPushButton("Smooth")
@@ -97,6 +103,10 @@ class CorrectTab(QWidget):
         for button in (self.remove, self.fill_holes, self.smooth):
             shape.addWidget(button, 1)
         lines.addLayout(shape)
+        review = QGroupBox("Doubtful nuclei, the worst first")
+        queue = QHBoxLayout(review)
+        for button in (self.before, self.accept, self.next):
+            queue.addWidget(button, 1)
         by_hand = QGroupBox("By hand")
         hand = QHBoxLayout(by_hand)
         for button in self.gestures.values():
@@ -113,6 +123,7 @@ class CorrectTab(QWidget):
         layout.addWidget(self.hint)
         layout.addLayout(clicks)
         layout.addWidget(selected)
+        layout.addWidget(review)
         layout.addWidget(by_hand)
         layout.addLayout(shown)
         layout.addStretch(1)
@@ -120,6 +131,9 @@ class CorrectTab(QWidget):
         self.sign.clicked.connect(self._act(Annotation.toggle_sign))
         self.swap.clicked.connect(self._act(Annotation.swap))
         self.remove.clicked.connect(self._act(Annotation.delete))
+        self.before.clicked.connect(self._act(partial(Annotation.next_doubtful, forward=False)))
+        self.accept.clicked.connect(self._act(Annotation.accept_and_advance))
+        self.next.clicked.connect(self._act(Annotation.next_doubtful))
         self.fill_holes.clicked.connect(self._act(Annotation.fill_holes))
         self.smooth.clicked.connect(self._act(Annotation.smooth))
         self.fill.clicked.connect(self._act(Annotation.toggle_fill))

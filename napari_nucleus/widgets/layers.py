@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METADATA_KEY",
     "check_usable",
+    "frame",
     "layer_mpp",
     "layer_path",
     "layer_source",
@@ -48,6 +49,10 @@ _MICROMETRES = {
     "millimeter": 1e3,
     "mm": 1e3,
 }
+
+
+FRAMED_PX = 60.0
+"""Screen pixels that a nucleus brought into view takes at least."""
 
 
 def level_0(layer: Image) -> Any:
@@ -151,6 +156,20 @@ def visible_box(layer: Image) -> Box:
     low, high = np.floor(corners[0]), np.ceil(corners[1]) + 1
     shape = level_0(layer).shape[:2]
     return clip_box((*low, *high), shape)
+
+
+def frame(viewer: Viewer, layer: Image, box: Box) -> None:
+    """Bring a level-0 box into the middle of the view, large enough to be judged."""
+    low, high = (np.asarray(layer.data_to_world(p))[-2:] for p in _corners(layer, box))
+    camera = viewer.scene.camera
+    camera.center = (*camera.center[:-2], *((low + high) / 2))
+    extent = float(np.abs(high - low).max())
+    camera.zoom = max(camera.zoom, FRAMED_PX / max(extent, 1e-9))
+
+
+def _corners(layer: Image, box: Box) -> list[NDArray[np.float64]]:
+    before = np.zeros(layer.ndim - 2)
+    return [np.concatenate([before, np.array(p, float) - 0.5]) for p in (box[:2], box[2:])]
 
 
 def region_polygons(shapes: Shapes, image: Image) -> list[NDArray[np.float64]]:

@@ -243,6 +243,9 @@ class Workspace:
             "toggle_sign": of_annotation(Annotation.toggle_sign),
             "swap": of_annotation(Annotation.swap),
             "delete": of_annotation(Annotation.delete),
+            "next_doubtful": of_annotation(Annotation.next_doubtful),
+            "previous_doubtful": of_annotation(lambda a: a.next_doubtful(forward=False)),
+            "accept": of_annotation(Annotation.accept_and_advance),
             "cut": of_annotation(lambda a: a.begin("cut")),
             "split": of_annotation(lambda a: a.begin("split")),
             "merge": of_annotation(lambda a: a.begin("merge")),
@@ -353,8 +356,13 @@ class Workspace:
 
     def _on_segmented(self, message: str) -> None:
         self.progressed.emit(None)
+        self._renew_review()
         self.said.emit(message)
         self._schedule_prefetch()
+
+    def _renew_review(self) -> None:
+        if self.annotation is not None:
+            self.annotation.review.renew()
 
     def cancel(self) -> None:
         """Stop the run that is going on."""
@@ -371,10 +379,14 @@ class Workspace:
     def adopt(self, labels: Labels) -> Adoption:
         """Enter the nuclei of a label layer into the document as one step; returns at once."""
         adoption = Adoption(self._worked_on(), labels)
-        adoption.finished.connect(self._say)
+        adoption.finished.connect(self._on_adopted)
         adoption.failed.connect(self._warn)
         adoption.start()
         return adoption
+
+    def _on_adopted(self, message: str) -> None:
+        self._renew_review()
+        self.said.emit(message)
 
     # ---- export
 

@@ -327,3 +327,39 @@ def test_holes_are_filled_and_outlines_smoothed_by_keys_and_buttons(bars):
     before = bars.document.row(bars.annotation.tool.selected).area
     bars.dock.correct_tab.smooth.click()
     assert bars.document.row(bars.annotation.tool.selected).area < before
+
+
+# ---- review
+
+
+def test_the_doubtful_are_walked_through_by_keys(correcting):
+    correcting.dock.segment_tab.segment.click()
+    correcting.settle()
+    n = correcting.document.count
+    camera = correcting.viewer.scene.camera
+    before = camera.zoom
+    correcting.press(Qt.Key.Key_N)
+    first = correcting.annotation.tool.selected
+    centre = np.array(correcting.document.row(first).centroid_yx)
+    assert np.allclose(np.array(camera.center)[-2:], (centre - 0.5) * 0.5, atol=0.5)
+    assert camera.zoom >= before
+    assert f"{n} to look at" in correcting.said[-1]
+    correcting.press(Qt.Key.Key_Return)
+    second = correcting.annotation.tool.selected
+    assert correcting.document.row(first).state == "accepted"
+    assert second != first
+    assert f"{n - 1} to look at" in correcting.said[-1]
+    correcting.press(Qt.Key.Key_N)
+    third = correcting.annotation.tool.selected
+    correcting.press(Qt.Key.Key_N, SHIFT)
+    assert correcting.annotation.tool.selected == second
+    assert third not in (first, second)
+    correcting.press(Qt.Key.Key_Z, CTRL)
+    assert correcting.document.row(first).state == "automatic"
+
+
+def test_the_queue_ends_in_words(bars):
+    bars.dock.correct_tab.next.click()
+    bars.dock.correct_tab.accept.click()
+    bars.dock.correct_tab.accept.click()
+    assert bars.said[-1] == "All is looked at."

@@ -1,0 +1,80 @@
+"""The queue of nuclei to look at: the most doubtful first.
+
+A nucleus is doubtful when the model that found it was unsure, when the click model thinks little of
+its outline, or when its size is unlike that of the others. Nuclei that the user has made, changed
+or accepted are never in the queue.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_nucleus.session.document import Document
+from napari_nucleus.session.store import Opinions
+
+__all__ = ["ReviewQueue", "doubts"]
+
+ODD_SIZE = 3.0
+"""Robust standard deviations of log area from which a size counts as odd in full."""
+
+
+def doubts(opinions: Opinions) -> NDArray[np.float64]:
+    """Return how doubtful each nucleus is, ``(n,)``, 0 for none to 1.
+
+    The largest of: 1 - score, 1 - predicted IoU, and half of how odd its size is.
+    """
+    score = 1 - np.clip(opinions.score, 0, 1)
+    iou = np.where(np.isnan(opinions.iou), 0, 1 - np.clip(opinions.iou, 0, 1))
+    size = np.log(np.maximum(opinions.area, 1))
+    middle = np.median(size) if len(size) else 0.0
+    spread = 1.4826 * np.median(np.abs(size - middle)) if len(size) else 0.0
+    odd = np.clip(np.abs(size - middle) / max(spread, 0.1) / ODD_SIZE, 0, 1)
+    return np.maximum(np.maximum(score, iou), 0.5 * odd)
+
+
+class ReviewQueue:
+    """The doubtful nuclei of a document, in order.
+
+    The order is made when it is first asked for and kept while the user works through it, so that
+    nuclei do not change places under his hands; `renew` makes it anew.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._order: list[int] | None = None
+        self._place: dict[int, int] = {}
+
+    def renew(self) -> None:
+        """Order anew when asked next: a run or an import has brought nuclei."""
+        self._order = None
+
+    @property
+    def remaining(self) -> int:
+        """Number of nuclei that nobody has looked at."""
+        return self._document.store.count_untouched()
+
+    def step(self, current: int | None, forward: bool = True) -> int | None:
+        """Return the next doubtful nucleus after ``current``, or before it; None at the end.
+
+        Without a current nucleus, or from one that is not in the queue, it begins at the most
+        doubtful.
+        """
+        order = self._ordered()
+        at = self._place.get(-1 if current is None else current)
+        if at is None:
+            at, forward = -1, True
+        places = range(at + 1, len(order)) if forward else range(at - 1, -1, -1)
+        for place in places:
+            row = self._document.store.row(order[place])
+            if row is not None and not row.touched:
+                return row.id
+        return None
+
+    def _ordered(self) -> list[int]:
+        if self._order is None:
+            opinions = self._document.store.opinions()
+            worst_first = np.argsort(-doubts(opinions), kind="stable")
+            self._order = opinions.ids[worst_first].tolist()
+            self._place = {nucleus_id: i for i, nucleus_id in enumerate(self._order)}
+        return self._order

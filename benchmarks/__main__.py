@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "metrics", "polygons", "document", "generator", "nano", "app")
+NAMES = ("startup", "metrics", "polygons", "document", "generator", "nano", "app", "stalls")
 
 
 def main() -> int:

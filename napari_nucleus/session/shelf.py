@@ -135,8 +135,13 @@ class Shelf:
             return []
 
     def _place_of(self, image: ImageReference) -> Path:
+        """Return the file of an image's project without a name, whatever the image was called."""
+        tail = f"-{image.fingerprint[:12]}{SUFFIX}"
+        there = sorted(self.folder.glob(f"*{tail}"))
+        if there:
+            return there[0]
         plain = re.sub(r"[^\w.-]+", "_", image.name).strip("._")[:60] or "image"
-        return self.folder / f"{plain}-{image.fingerprint[:12]}{SUFFIX}"
+        return self.folder / f"{plain}{tail}"
 
 
 def default_shelf() -> Shelf:

@@ -104,10 +104,11 @@ class Keeping:
         """
         if self.project is None:
             raise ProjectError("There is no project to save; open an image first.")
-        unnamed = self.project.path if self.shelf.is_unnamed(self.project) else None
+        before, ours = self.project.path, not self.project.read_only
+        unnamed = self.shelf.is_unnamed(self.project)
         self.project.save_as(path)
-        if unnamed is not None:
-            unnamed.unlink(missing_ok=True)
+        if unnamed and ours and before != path:
+            before.unlink(missing_ok=True)
         self.shelf.note(self.project)
         self.changed.emit()
 

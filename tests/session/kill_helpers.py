@@ -7,14 +7,14 @@ came after it and was not yet reported.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import multiprocessing
-import os
 import sqlite3
-import struct
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ from napari_nucleus.session.project import ImageReference, Project
 
 SHAPE = (700, 600)
 STEPS = 400
-COUNT = struct.Struct("<I")
 
 
 def script(document: Document, seed: int) -> Iterator[None]:
@@ -90,11 +89,11 @@ def state_after(seed: int, steps: int) -> str:
     return state_of(document)
 
 
-def edit(path: Path, seed: int, pipe: int) -> None:
+def edit(path: Path, seed: int, pipe: Connection) -> None:
     """Work through the script in a file, and report each step through a pipe."""
     project = Project.open(path)
     for number, _ in enumerate(script(project.document, seed), start=1):
-        os.write(pipe, COUNT.pack(number))
+        pipe.send(number)
     time.sleep(60)
 
 
@@ -108,17 +107,20 @@ def kill_once(folder: Path, seed: int, seconds: float) -> int:
     """
     path = folder / f"kill{seed}.nucleus"
     Project.create(path, ImageReference("image", "f" * 32), SHAPE).close()
-    ours, theirs = os.pipe()
-    child = multiprocessing.get_context("fork").Process(target=edit, args=(path, seed, theirs))
+    # Forked from a process of its own: this one has threads, which a fork would cut off.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kill_helpers"])
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=edit, args=(path, seed, theirs))
     child.start()
-    os.close(theirs)
-    first = os.read(ours, COUNT.size)
+    theirs.close()
+    shown = ours.recv()
     time.sleep(seconds)
     child.kill()
     child.join()
-    with os.fdopen(ours, "rb") as pipe:
-        told = first + pipe.read()
-    shown = COUNT.unpack(told[len(told) - COUNT.size :])[0]
+    with contextlib.suppress(EOFError):
+        while True:
+            shown = ours.recv()
     check_file(path, seed, shown)
     return shown
 

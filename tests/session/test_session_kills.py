@@ -8,7 +8,7 @@ import pytest
 from kill_helpers import kill_once
 
 pytestmark = pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="needs fork"
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="there is no fork here"
 )
 
 

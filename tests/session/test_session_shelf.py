@@ -38,7 +38,7 @@ def test_one_that_was_killed_is_found_again_although_nobody_noted_it(shelf):
     project, _ = shelf.open_for(IMAGE, SHAPE)
     actions.add(project.document, block(5, 5, 20, 25))
     project.close()  # not put away
-    again, note = shelf.open_for(IMAGE, SHAPE)
+    again, note = shelf.open_for(ImageReference("another name", IMAGE.fingerprint), SHAPE)
     assert note == ""
     assert again.document.count == 1
     again.close()

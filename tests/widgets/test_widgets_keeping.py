@@ -84,7 +84,7 @@ def test_the_pixel_size_that_was_stated_is_there_again(app, discs):
     assert app.dock.header.mpp.value() == 0.4
 
 
-def test_a_project_that_is_open_elsewhere_can_be_looked_at_and_not_changed(correcting):
+def test_a_project_that_is_open_elsewhere_can_be_looked_at_and_not_changed(correcting, tmp_path):
     correcting.click(MISSED)
     (file,) = files(correcting)
     image = correcting.annotation.image
@@ -101,6 +101,11 @@ def test_a_project_that_is_open_elsewhere_can_be_looked_at_and_not_changed(corre
     correcting.dock.segment_tab.segment.click()
     correcting.settle()
     assert correcting.document.count == 1
+    correcting.workspace.keeping.save_as(tmp_path / "mine.nucleus")
+    assert file.exists(), "it is somebody else's"
+    correcting.click(OTHER)
+    assert correcting.document.count == 2
+    assert elsewhere.document.count == 1
     elsewhere.close()
 
 

@@ -144,15 +144,17 @@ def plan_split(document: Document, nucleus_id: int, points_yx: ArrayLike) -> Pla
     """
     row = known_rows(document, [nucleus_id])[0]
     mask, box = document.mask(nucleus_id)
-    pixels = np.unique(np.floor(np.asarray(points_yx, float)).astype(int) - box[:2], axis=0)
+    corner = np.array(box[:2])
+    pixels = np.unique(np.floor(np.asarray(points_yx, float)).astype(np.int64) - corner, axis=0)
     inside = ((pixels >= 0) & (pixels < mask.shape)).all(axis=1)
     pixels = pixels[inside]
-    pixels = pixels[mask[pixels[:, 0], pixels[:, 1]]]
+    pixels = pixels[[bool(mask[r, c]) for r, c in pixels.tolist()]]
+    rows, cols = pixels.T
     if len(pixels) < 2:
         raise EditRefusedError(f"Click two places in nucleus {row.id} to split it between them.")
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     markers = np.zeros(mask.shape, np.int32)
-    markers[pixels[:, 0], pixels[:, 1]] = np.arange(1, len(pixels) + 1)
+    markers[rows, cols] = np.arange(1, len(pixels) + 1)
     parts = watershed(-ndimage.gaussian_filter(depth, 1.0), markers, mask=mask)
     # A part that no point lies in stays with the first.
     parts[mask & (parts == 0)] = 1

@@ -72,9 +72,10 @@ class ReviewQueue:
         return None
 
     def _ordered(self) -> list[int]:
-        if self._order is None:
-            opinions = self._document.store.opinions()
-            worst_first = np.argsort(-doubts(opinions), kind="stable")
-            self._order = opinions.ids[worst_first].tolist()
-            self._place = {nucleus_id: i for i, nucleus_id in enumerate(self._order)}
-        return self._order
+        if self._order is not None:
+            return self._order
+        opinions = self._document.store.opinions()
+        worst_first = np.argsort(-doubts(opinions), kind="stable")
+        order = [int(i) for i in opinions.ids[worst_first]]
+        self._order, self._place = order, {nucleus: i for i, nucleus in enumerate(order)}
+        return order

@@ -99,6 +99,10 @@ class Workspace:
         self._prefetch_timer.setSingleShot(True)
         self._prefetch_timer.setInterval(PREFETCH_DELAY_MS)
         self._prefetch_timer.timeout.connect(self._prefetch)
+        self._document_timer = QTimer()
+        self._document_timer.setSingleShot(True)
+        self._document_timer.setInterval(0)
+        self._document_timer.timeout.connect(lambda: self.document_changed.emit())
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.scene.camera.events.connect(self._on_camera)
         self.model.start()
@@ -114,6 +118,7 @@ class Workspace:
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.scene.camera.events.disconnect(self._on_camera)
         self._leave_image()
+        self._document_timer.stop()
         self.model.close()
 
     # ---- the image
@@ -200,7 +205,8 @@ class Workspace:
         self.progressed.emit(report)
 
     def _on_document(self, *_: Any) -> None:
-        self.document_changed.emit()
+        # Labels, table and history change together; what shows them is drawn once, after them.
+        self._document_timer.start()
 
     def _annotation_if_shown(self) -> Annotation | None:
         annotation = self.annotation

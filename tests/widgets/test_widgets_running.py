@@ -178,6 +178,7 @@ def test_the_footer_counts_by_class_and_names_the_steps(correcting):
     assert correcting.document.scheme.name_of(2) in footer.counts.text()
     assert footer.undo.text().startswith("Undo ")
     footer.undo.click()
+    correcting.settle()
     assert footer.redo.isEnabled()
     footer.redo.click()
     assert correcting.document.row(correcting.document.id_at(OTHER)).class_id == 2

@@ -16,6 +16,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from napari.layers import Image
+from numpy.typing import NDArray
 from qtpy.QtWidgets import QApplication
 
 from benchmarks.timing import percentile, row
@@ -37,12 +38,24 @@ def wait(until: Callable[[], bool], seconds: float = 60) -> None:
             raise TimeoutError("the app did not answer")
 
 
-def first_look() -> None:
-    """Time from the app's start to the first nuclei on screen."""
-    start = time.perf_counter()
+def open_app() -> tuple[napari.Viewer, NucleusDock]:
+    """Return a viewer with the dock, whose projects go into a folder of their own."""
     viewer = napari.Viewer()
     dock = NucleusDock(viewer, shelf=Shelf(Path(tempfile.mkdtemp())))
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
+    return viewer, dock
+
+
+def tiled(array: NDArray, side: int) -> NDArray:
+    """Return a picture or label map of ``side`` pixels, the same field again and again."""
+    repeat = -(-side // array.shape[0])
+    return np.tile(array, (repeat, repeat) + (1,) * (array.ndim - 2))[:side, :side]
+
+
+def first_look() -> None:
+    """Time from the app's start to the first nuclei on screen."""
+    start = time.perf_counter()
+    viewer, dock = open_app()
     dock.segment_tab.sample.click()
     wait(lambda: dock.workspace.annotation is not None)
     annotation = dock.workspace.annotation
@@ -57,11 +70,10 @@ def clicks(side: int) -> None:
     """Time clicks on missing nuclei of a tiled field of ``side`` pixels."""
     field = load_field("lymphoid")
     repeat = -(-side // field.rgb.shape[0])
-    rgb = np.tile(field.rgb, (repeat, repeat, 1))[:side, :side]
-    viewer = napari.Viewer()
-    dock = NucleusDock(viewer, shelf=Shelf(Path(tempfile.mkdtemp())))
-    viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
-    image = viewer.add_image(rgb, name="field", scale=(0.25, 0.25), units=("µm", "µm"))
+    viewer, dock = open_app()
+    image = viewer.add_image(
+        tiled(field.rgb, side), name="field", scale=(0.25, 0.25), units=("µm", "µm")
+    )
     assert isinstance(image, Image)
     dock.work_on(image)
     annotation = dock.workspace.annotation

@@ -8,18 +8,14 @@ answered. The model's process competes for the same processor, as it does on a u
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from pathlib import Path
 
-import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
+from benchmarks.app import open_app, tiled, wait
 from benchmarks.timing import percentile, row
 from napari_nucleus.sample_data.fields import load_field
-from napari_nucleus.session.shelf import Shelf
-from napari_nucleus.widgets.dock import NucleusDock
 
 SIDE = 2048
 CLICK_EVERY_S = 0.5
@@ -29,17 +25,12 @@ def main() -> None:
     """Print the longest rounds of events."""
     os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
     field = load_field("lymphoid")
-    repeat = -(-SIDE // field.rgb.shape[0])
-    rgb = np.tile(field.rgb, (repeat, repeat, 1))[:SIDE, :SIDE]
-    viewer = napari.Viewer()
-    dock = NucleusDock(viewer, shelf=Shelf(Path(tempfile.mkdtemp())))
-    viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
+    viewer, dock = open_app()
+    rgb = tiled(field.rgb, SIDE)
     dock.work_on(viewer.add_image(rgb, name="field", scale=(0.25, 0.25), units=("µm", "µm")))
     annotation = dock.workspace.annotation
     assert annotation is not None
-    while dock.workspace.model.host.state != "ready":
-        QApplication.processEvents()
-        time.sleep(0.01)
+    wait(lambda: dock.workspace.model.host.state == "ready")
     dock.tabs.setCurrentWidget(dock.correct_tab)
     for _ in range(100):  # what is drawn for the first time is not what this is about
         QApplication.processEvents()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,14 +210,12 @@ class MemoryStore:
     def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
         """Set click memories; None forgets."""
         for nucleus_id, memory in memories.items():
-            self._on_rollback(self._set_memory, nucleus_id, self._memories.get(nucleus_id))
-            self._set_memory(nucleus_id, memory)
+            self._put(self._memories, nucleus_id, memory)
 
-    def _set_memory(self, nucleus_id: int, memory: ClickMemory | None) -> None:
-        if memory is None:
-            self._memories.pop(nucleus_id, None)
-        else:
-            self._memories[nucleus_id] = memory
+    def _put(self, kept: dict[Any, Any], key: object, value: object) -> None:
+        """Set an entry, or forget it for None, with its way back."""
+        self._on_rollback(_set, kept, key, kept.get(key))
+        _set(kept, key, value)
 
     # ---- facts
 
@@ -226,15 +225,7 @@ class MemoryStore:
 
     def put_fact(self, key: str, value: str) -> None:
         """Put a text under a key."""
-        before = self._facts.get(key)
-        self._on_rollback(self._set_fact, key, before)
-        self._set_fact(key, value)
-
-    def _set_fact(self, key: str, value: str | None) -> None:
-        if value is None:
-            self._facts.pop(key, None)
-        else:
-            self._facts[key] = value
+        self._put(self._facts, key, value)
 
     # ---- journal
 
@@ -306,3 +297,10 @@ class MemoryStore:
     def _set_tail(self, start: int, tail: Iterable[_Action], done: int) -> None:
         self._actions[start:] = tail
         self._done = done
+
+
+def _set(kept: dict[Any, Any], key: object, value: object) -> None:
+    if value is None:
+        kept.pop(key, None)
+    else:
+        kept[key] = value

@@ -269,20 +269,11 @@ class Annotation:
 
     def undo(self) -> None:
         """Take back the last step."""
-        self._step(self.document.undo, "Nothing to undo.", "Undone")
+        self._do(partial(_stepped, self.document.undo, "Nothing to undo.", "Undone"))
 
     def redo(self) -> None:
         """Bring back the step undone last."""
-        self._step(self.document.redo, "Nothing to redo.", "Done again")
-
-    def _step(self, step: Callable[[], str | None], nothing: str, done: str) -> None:
-        try:
-            name = step()
-        except NucleusError as error:
-            self.warned.emit(str(error))
-        else:
-            self.said.emit(nothing if name is None else f"{done}: {name}.")
-        self._show_selection()
+        self._do(partial(_stepped, self.document.redo, "Nothing to redo.", "Done again"))
 
     def toggle_fill(self) -> None:
         """Fill nuclei, or show outlines only."""
@@ -395,6 +386,12 @@ class Annotation:
             self._forget(number)
         self.marks.close()
         self.binding.close()
+
+
+def _stepped(step: Callable[[], str | None], nothing: str, done: str) -> Outcome:
+    """Undo or redo a step, and say which."""
+    name = step()
+    return Nothing(nothing if name is None else f"{done}: {name}.")
 
 
 def _place_of(request: Request) -> NDArray[np.float64]:

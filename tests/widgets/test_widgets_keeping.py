@@ -38,6 +38,18 @@ def close_image(app):
     app.settle()
 
 
+def close_case(app, discs, folder):
+    """Annotate a picture in a file, save it as ``case.nucleus``, close it; return the picture."""
+    picture = folder / "slide.tif"
+    tifffile.imwrite(picture, discs, photometric="rgb")
+    app.open(discs, metadata={"napari_nucleus": {"path": str(picture)}})
+    app.correct()
+    app.click(MISSED)
+    app.workspace.keeping.save_as(folder / "case.nucleus")
+    close_image(app)
+    return picture
+
+
 def test_a_click_is_in_the_file_when_it_is_shown(correcting, tmp_path):
     correcting.click(MISSED)
     assert correcting.document.count == 1
@@ -140,13 +152,7 @@ def test_save_as_gives_the_project_a_file(correcting, tmp_path):
 
 
 def test_a_project_is_opened_with_its_image(app, discs, tmp_path):
-    picture = tmp_path / "slide.tif"
-    tifffile.imwrite(picture, discs, photometric="rgb")
-    app.open(discs, metadata={"napari_nucleus": {"path": str(picture)}})
-    app.correct()
-    app.click(MISSED)
-    app.workspace.keeping.save_as(tmp_path / "case.nucleus")
-    close_image(app)
+    close_case(app, discs, tmp_path)
     assert len(app.viewer.layers) == 0
     box = app.dock.segment_tab.findChild(RecentBox)
     assert "field: 1 nucleus" in box.recents.currentText()
@@ -158,13 +164,7 @@ def test_a_project_is_opened_with_its_image(app, discs, tmp_path):
 
 
 def test_a_project_whose_image_is_gone_or_another_one_is_not_opened(app, discs, tmp_path):
-    picture = tmp_path / "slide.tif"
-    tifffile.imwrite(picture, discs, photometric="rgb")
-    app.open(discs, metadata={"napari_nucleus": {"path": str(picture)}})
-    app.correct()
-    app.click(MISSED)
-    app.workspace.keeping.save_as(tmp_path / "case.nucleus")
-    close_image(app)
+    picture = close_case(app, discs, tmp_path)
     box = app.dock.segment_tab.findChild(RecentBox)
     tifffile.imwrite(picture, 255 - discs, photometric="rgb")
     box._open(tmp_path / "case.nucleus")

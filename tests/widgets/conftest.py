@@ -60,6 +60,7 @@ def app(make_napari_viewer, qtbot, tmp_path):
     yield driver
     driver.settle()
     dock.close()
+    driver.until_threads_ended()
     viewer.window.remove_dock_widget(docked)
 
 

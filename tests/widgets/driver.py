@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,4 +140,12 @@ class Driver:
         workspace = self.workspace
         self.until(lambda: self.annotation is None or not self.annotation.tool.pending)
         self.until(lambda: workspace.segmentation is None or not workspace.segmentation.running)
+        QApplication.processEvents()
+
+    def until_threads_ended(self) -> None:
+        """Wait until the closed host's threads are gone and what they sent here has arrived.
+
+        Both hold on to the viewer, which must be free when the test ends.
+        """
+        self.until(lambda: not any(t.name.startswith("nucleus ") for t in threading.enumerate()))
         QApplication.processEvents()

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nucleus.core.geometry import Box
+from napari_nucleus.core.geometry import Box, box_intersection
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import TILE_SIZE, GridIndex
+from napari_nucleus.session.pyramid import level_box, level_count, sample
 from napari_nucleus.session.store import ActionEntry, Opinions, opinions_of, pieces_of
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
@@ -87,14 +88,35 @@ class MemoryStore:
 
     # ---- labels
 
-    def read_labels(self, box: Box) -> NDArray[np.int32]:
-        """Return a copy of the labels ``(h, w)`` in a box inside the image."""
+    @property
+    def levels(self) -> int:
+        """Number of levels of the label map, level 0 included."""
+        return level_count(self._shape)
+
+    def read_labels(self, box: Box, level: int = 0) -> NDArray[np.int32]:
+        """Return a copy of the labels ``(h, w)`` in a box of a level's pixels."""
         out = np.zeros((box[2] - box[0], box[3] - box[1]), np.int32)
+        if level:
+            self._sample(box, level, out)
+            return out
         for cell, inside, outside in pieces_of(box, self._size):
             tile = self._tiles.get(cell)
             if tile is not None:
                 out[outside] = tile[inside]
         return out
+
+    def _sample(self, box: Box, level: int, out: NDArray[np.int32]) -> None:
+        """Write what a level shows of each tile; levels are not kept here."""
+        for whole in self.tile_boxes():
+            seen = box_intersection(level_box(whole, level), box)
+            if seen is not None:
+                y0, x0 = level_box(whole, level)[:2]
+                tile = sample(
+                    self._tiles[whole[0] // self._size, whole[1] // self._size], whole, level
+                )
+                out[seen[0] - box[0] : seen[2] - box[0], seen[1] - box[1] : seen[3] - box[1]] = (
+                    tile[seen[0] - y0 : seen[2] - y0, seen[1] - x0 : seen[3] - x0]
+                )
 
     def write_labels(self, box: Box, labels: NDArray[np.int32]) -> None:
         """Write labels ``(h, w)`` into a box inside the image."""
@@ -198,6 +220,11 @@ class MemoryStore:
     def count(self) -> int:
         """Return the number of nuclei."""
         return len(self._rows)
+
+    def class_ids(self, box: Box | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return ids, ascending, and class ids of the nuclei whose boxes meet a box; of all."""
+        ids = self.ids() if box is None else np.array(self.ids_in(box), np.int64)
+        return ids, np.array([self._rows[int(i)].class_id for i in ids], np.int64)
 
     def class_counts(self) -> dict[int, int]:
         """Return the number of nuclei of each class id that has any."""

@@ -9,16 +9,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 
+from napari_nucleus.session.pyramid import level_count
+from napari_nucleus.session.sqlite_tiles import fill_levels
+
 __all__ = ["APPLICATION_ID", "VERSION", "create_tables", "migrate"]
 
 APPLICATION_ID = 0x4E55434C
 """``NUCL`` in ASCII."""
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE tile (r INTEGER NOT NULL, c INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (r, c));
+CREATE TABLE tile (
+  level INTEGER NOT NULL, r INTEGER NOT NULL, c INTEGER NOT NULL, data BLOB NOT NULL,
+  UNIQUE (level, r, c)
+);
 CREATE TABLE nucleus (
   id INTEGER PRIMARY KEY,
   y0 INTEGER NOT NULL, x0 INTEGER NOT NULL, y1 INTEGER NOT NULL, x1 INTEGER NOT NULL,
@@ -41,7 +47,22 @@ CREATE TABLE edit (
 );
 """
 
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
+
+def _add_levels(connection: sqlite3.Connection) -> None:
+    """Version 2: tiles have levels, for looking at large images."""
+    known = dict(connection.execute("SELECT key, value FROM fact"))
+    shape, size = (int(known["height"]), int(known["width"])), int(known["tile_size"])
+    connection.execute("ALTER TABLE tile RENAME TO whole_tile")
+    connection.execute(
+        "CREATE TABLE tile (level INTEGER NOT NULL, r INTEGER NOT NULL, c INTEGER NOT NULL, "
+        "data BLOB NOT NULL, UNIQUE (level, r, c))"
+    )
+    connection.execute("INSERT INTO tile SELECT 0, r, c, data FROM whole_tile")
+    connection.execute("DROP TABLE whole_tile")
+    fill_levels(connection, size, level_count(shape))
+
+
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _add_levels}
 """What makes version ``n + 1`` of version ``n``, for each ``n`` there ever was."""
 
 

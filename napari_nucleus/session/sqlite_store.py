@@ -8,7 +8,7 @@ store is a transaction of SQLite: it is in the file when it has ended, or it has
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -17,15 +17,12 @@ from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.errors import ProjectError
-from napari_nucleus.session.codec import (
-    decode_memory,
-    decode_tile,
-    encode_memory,
-    encode_tile,
-)
-from napari_nucleus.session.grid import TILE_SIZE, Cell, cells_of
+from napari_nucleus.session.codec import decode_memory, encode_memory
+from napari_nucleus.session.grid import TILE_SIZE, cells_of
+from napari_nucleus.session.pyramid import level_count
 from napari_nucleus.session.sqlite_journal import SqliteJournal
-from napari_nucleus.session.store import Opinions, opinions_of, pieces_of
+from napari_nucleus.session.sqlite_tiles import TileTables
+from napari_nucleus.session.store import Opinions, opinions_of
 from napari_nucleus.session.table import TOUCHED_STATES, ClickMemory, NucleusRow, NucleusState
 
 __all__ = ["SqliteStore"]
@@ -72,15 +69,15 @@ class SqliteStore(SqliteJournal):
     ) -> None:
         super().__init__(connection, name)
         self.read_only = read_only
-        self._cached_tiles = cached_tiles
-        self._tiles: OrderedDict[Cell, NDArray[np.int32]] = OrderedDict()
-        self._dirty: set[Cell] = set()
         try:
             self._shape = int(self._known(HEIGHT)), int(self._known(WIDTH))
             self._size = int(self._known(SIZE))
             self._next_id = int(self._known(NEXT_ID))
         except ValueError as error:
             raise ProjectError(f"{name}: its facts are damaged ({error}).") from error
+        self._tiles = TileTables(
+            connection, self._size, level_count(self._shape), cached_tiles, self._decoded
+        )
         self._classes = self._counted_classes()
         if not read_only:
             with self.transaction():
@@ -101,6 +98,7 @@ class SqliteStore(SqliteJournal):
     def move_to(self, connection: sqlite3.Connection, name: str) -> None:
         """Go on in a copy of the file, which may be changed."""
         self._sql, self.name, self.read_only = connection, name, False
+        self._tiles.connection = connection
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -126,10 +124,11 @@ class SqliteStore(SqliteJournal):
             self._sql.execute("BEGIN IMMEDIATE")
             self._open = True
             yield
-            self._write_tiles(self._dirty)
+            self._tiles.flush()
             if self._next_id != next_id:
                 self._set_fact(NEXT_ID, str(self._next_id))
             self._sql.execute("COMMIT")
+            self._tiles.settle()
         except BaseException as error:
             self._take_back()
             self._next_id, self._classes = next_id, classes
@@ -138,79 +137,34 @@ class SqliteStore(SqliteJournal):
             raise
         finally:
             self._open = False
-            self._dirty.clear()
 
     def _take_back(self) -> None:
-        for cell in self._dirty:
-            self._tiles.pop(cell, None)
+        self._tiles.take_back()
         if self._sql.in_transaction:
             self._sql.execute("ROLLBACK")
 
     # ---- labels
 
-    def read_labels(self, box: Box) -> NDArray[np.int32]:
-        """Return a copy of the labels ``(h, w)`` in a box inside the image."""
-        out = np.zeros((box[2] - box[0], box[3] - box[1]), np.int32)
-        for cell, inside, outside in pieces_of(box, self._size):
-            tile = self._tile(cell)
-            if tile is not None:
-                out[outside] = tile[inside]
-        return out
+    @property
+    def levels(self) -> int:
+        """Number of levels of the label map, level 0 included."""
+        return self._tiles.levels
+
+    def read_labels(self, box: Box, level: int = 0) -> NDArray[np.int32]:
+        """Return a copy of the labels ``(h, w)`` in a box of a level's pixels."""
+        return self._tiles.read(level, box)
 
     def write_labels(self, box: Box, labels: NDArray[np.int32]) -> None:
         """Write labels ``(h, w)`` into a box inside the image."""
         self._check_open()
-        for cell, inside, outside in pieces_of(box, self._size):
-            piece, tile = labels[outside], self._tile(cell)
-            if tile is None:
-                if not piece.any():
-                    continue
-                tile = np.zeros((self._size, self._size), np.int32)
-            self._dirty.add(cell)
-            self._keep(cell, tile)
-            tile[inside] = piece
-
-    def _tile(self, cell: Cell) -> NDArray[np.int32] | None:
-        """Return a tile's labels, the cached array itself; None for an empty tile."""
-        tile = self._tiles.get(cell)
-        if tile is not None:
-            self._tiles.move_to_end(cell)
-            return tile
-        found = self._sql.execute("SELECT data FROM tile WHERE r = ? AND c = ?", cell).fetchone()
-        if found is None:
-            return None
-        tile = self._decoded(f"label tile {cell}", decode_tile, found[0], self._size)
-        self._keep(cell, tile)
-        return tile
-
-    def _keep(self, cell: Cell, tile: NDArray[np.int32]) -> None:
-        self._tiles[cell] = tile
-        self._tiles.move_to_end(cell)
-        while len(self._tiles) > self._cached_tiles:
-            oldest = next(iter(self._tiles))
-            if oldest in self._dirty:
-                self._write_tiles({oldest})
-            del self._tiles[oldest]
-
-    def _write_tiles(self, cells: set[Cell]) -> None:
-        for cell in sorted(cells & self._tiles.keys()):
-            tile = self._tiles[cell]
-            if tile.any():
-                self._sql.execute(
-                    "INSERT INTO tile (r, c, data) VALUES (?, ?, ?) "
-                    "ON CONFLICT (r, c) DO UPDATE SET data = excluded.data",
-                    (*cell, encode_tile(tile)),
-                )
-            else:
-                self._sql.execute("DELETE FROM tile WHERE r = ? AND c = ?", cell)
+        self._tiles.write(box, labels)
 
     def tile_boxes(self) -> list[Box]:
         """Return the boxes of all tiles that may hold a label, row by row."""
         size, (height, width) = self._size, self._shape
-        cells = set(self._sql.execute("SELECT r, c FROM tile")) | self._dirty
         return [
             (r * size, c * size, min((r + 1) * size, height), min((c + 1) * size, width))
-            for r, c in sorted(cells)
+            for r, c in self._tiles.cells()
         ]
 
     # ---- nuclei
@@ -305,18 +259,33 @@ class SqliteStore(SqliteJournal):
 
     def ids_in(self, box: Box) -> list[int]:
         """Return the ids of nuclei whose boxes meet ``box``, ascending."""
+        return [i for i, _ in self._classes_in(box)]
+
+    def class_ids(self, box: Box | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return ids, ascending, and class ids of the nuclei whose boxes meet a box; of all."""
+        found = (
+            self._sql.execute("SELECT id, class_id FROM nucleus ORDER BY id").fetchall()
+            if box is None
+            else self._classes_in(box)
+        )
+        pairs = np.array(found, np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    def _classes_in(self, box: Box) -> list[tuple[int, int]]:
+        """Return id and class id of the nuclei whose boxes meet a box, in the order of ids."""
         y0, x0, y1, x1 = box
         if y1 <= y0 or x1 <= x0:
             return []
-        found: set[int] = set()
+        found: set[tuple[int, int]] = set()
         for r in range(y0 // self._size, (y1 - 1) // self._size + 1):
-            rows = self._sql.execute(
-                "SELECT n.id FROM place p JOIN nucleus n ON n.id = p.id "
-                "WHERE p.r = ? AND p.c BETWEEN ? AND ? "
-                "AND n.y0 < ? AND n.y1 > ? AND n.x0 < ? AND n.x1 > ?",
-                (r, x0 // self._size, (x1 - 1) // self._size, y1, y0, x1, x0),
+            found.update(
+                self._sql.execute(
+                    "SELECT n.id, n.class_id FROM place p JOIN nucleus n ON n.id = p.id "
+                    "WHERE p.r = ? AND p.c BETWEEN ? AND ? "
+                    "AND n.y0 < ? AND n.y1 > ? AND n.x0 < ? AND n.x1 > ?",
+                    (r, x0 // self._size, (x1 - 1) // self._size, y1, y0, x1, x0),
+                )
             )
-            found.update(i for (i,) in rows)
         return sorted(found)
 
     def count(self) -> int:

@@ -64,8 +64,13 @@ class Store(Protocol):
 
     # ---- labels
 
-    def read_labels(self, box: Box) -> NDArray[np.int32]:
-        """Return a copy of the labels ``(h, w)`` in a box inside the image."""
+    @property
+    def levels(self) -> int:
+        """Number of levels of the label map (`pyramid`), level 0 included."""
+        ...
+
+    def read_labels(self, box: Box, level: int = 0) -> NDArray[np.int32]:
+        """Return a copy of the labels ``(h, w)`` in a box of a level's pixels, inside the level."""
         ...
 
     def write_labels(self, box: Box, labels: NDArray[np.int32]) -> None:
@@ -124,6 +129,10 @@ class Store(Protocol):
 
     def count(self) -> int:
         """Return the number of nuclei."""
+        ...
+
+    def class_ids(self, box: Box | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return ids, ascending, and class ids of the nuclei whose boxes meet a box; of all."""
         ...
 
     def class_counts(self) -> dict[int, int]:

@@ -310,7 +310,7 @@ def test_a_damaged_tile_is_named_when_it_is_read(file, made):
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE tile SET data = x'00112233' WHERE r = 0")
     again = Project.open(file)
-    with pytest.raises(ProjectError, match=r"label tile \(0, 0\) is damaged"):
+    with pytest.raises(ProjectError, match=r"label tile \(0, 0\) of level 0 is damaged"):
         again.document.labels()
     again.close()
 

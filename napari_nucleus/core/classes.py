@@ -1,7 +1,8 @@
 """Nucleus classes: ids, names, colours and keys; the only place where class orders are mapped.
 
 The canonical order is PanNuke's five classes with background 0 (as in HoVer-Net, CellViT and
-PromptNucSeg). Sources with other orders come in through named maps.
+PromptNucSeg). Sources with other orders come in through named maps; other schemes, and how classes
+go from one to another, are in `schemes`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "CONSEP_MERGED_TO_CANONICAL",
+    "KEYS",
+    "LARGEST_ID",
     "PANNUKE",
     "PANNUKE_CHANNELS",
     "UNKNOWN_CLASS",
@@ -24,8 +27,11 @@ __all__ = [
 UNKNOWN_CLASS = 255
 """Class id of a nucleus whose class cannot be known; losses ignore it."""
 
-LARGEST_ID = 250
-"""Largest id of a class; what is above serves as marks in 8-bit rasters of classes."""
+LARGEST_ID = 120
+"""Largest id of a class: 8-bit rasters need two values for each, and some for marks."""
+
+KEYS = ("1", "2", "3", "4", "5", "6", "7", "8", "9")
+"""Keys that a class can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,8 @@ class NucleusClass:
             raise ValueError(f"class id must be 1–{LARGEST_ID}, got {self.id} for {self.name!r}")
         if not self.name.strip():
             raise ValueError(f"class {self.id} has no name")
+        if self.key and self.key not in KEYS:
+            raise ValueError(f"key of class {self.name!r} must be a digit 1–9, got {self.key!r}")
         if len(self.color) != 3 or not all(0 <= c <= 255 for c in self.color):
             raise ValueError(f"colour of class {self.name!r} is not (r, g, b): {self.color}")
 
@@ -50,19 +58,39 @@ class NucleusClass:
 class ClassScheme:
     """A set of nucleus classes, in the order of their probabilities.
 
-    Column ``i`` of ``Nuclei.class_prob`` belongs to ``classes[i]``. ``unknown_color`` is used for
-    nuclei without a class (id 0).
+    Parameters
+    ----------
+    name
+        What people call the scheme.
+    classes
+        Column ``i`` of ``Nuclei.class_prob`` belongs to ``classes[i]``. Ids, names (case does not
+        matter) and keys differ; the keys are digits 1–9, or empty.
+    unknown_color
+        For nuclei without a class (id 0).
+    taken_in
+        What the user decided of classes of other schemes: their name, in small letters, and the id
+        that they become here, 0 for unclassified; see `schemes.class_mapping`.
     """
 
     name: str
     classes: tuple[NucleusClass, ...]
-    unknown_color: tuple[int, int, int] = (255, 225, 25)
+    unknown_color: tuple[int, int, int] = (216, 255, 24)
+    taken_in: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        ids = [c.id for c in self.classes]
-        names = [c.name for c in self.classes]
-        if len(set(ids)) != len(ids) or len(set(names)) != len(names):
-            raise ValueError(f"scheme {self.name!r} repeats a class id or name")
+        if not self.name.strip():
+            raise ValueError("a class scheme has no name")
+        for what, values in (
+            ("id", [c.id for c in self.classes]),
+            ("name", [c.name.casefold() for c in self.classes]),
+            ("key", [c.key for c in self.classes if c.key]),
+        ):
+            twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
+            if twice is not None:
+                raise ValueError(f"scheme {self.name!r} repeats the class {what} {twice!r}")
+        for name, class_id in self.taken_in:
+            if class_id != 0 and self.by_id(class_id) is None:
+                raise ValueError(f"scheme {self.name!r} takes in {name!r} as {class_id}, no class")
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -84,6 +112,10 @@ class ClassScheme:
     def by_name(self, name: str) -> NucleusClass | None:
         """Return the class with this name (case does not matter), or None."""
         return next((c for c in self.classes if c.name.casefold() == name.casefold()), None)
+
+    def by_key(self, key: str) -> NucleusClass | None:
+        """Return the class with this key, or None."""
+        return next((c for c in self.classes if c.key == key and key), None)
 
     def name_of(self, class_id: int) -> str:
         """Return a class's name, ``"unclassified"`` for 0 and unknown ids."""
@@ -107,14 +139,15 @@ PANNUKE = ClassScheme(
     "PanNuke",
     (
         NucleusClass(1, "neoplastic", (230, 85, 13), "1"),
-        NucleusClass(2, "inflammatory", (0, 200, 83), "2"),
+        NucleusClass(2, "inflammatory", (10, 175, 85), "2"),
         NucleusClass(3, "connective", (0, 114, 220), "3"),
         NucleusClass(4, "dead", (20, 20, 20), "4"),
-        NucleusClass(5, "epithelial", (0, 214, 230), "5"),
+        NucleusClass(5, "epithelial", (0, 204, 252), "5"),
     ),
 )
-"""PanNuke's five classes. Colours keep their distance under red-green blindness and stand out on
-pink and purple: vermilion, green, blue, black and cyan differ in lightness as well as in hue."""
+"""PanNuke's five classes. Vermilion, green, blue, black and cyan keep their distance from one another
+and from the pink and purple of the stain, also for people with any of the three kinds of
+dichromacy."""
 
 PANNUKE_CHANNELS: tuple[int, ...] = (1, 2, 3, 4, 5)
 """Canonical class of mask channels 0–4 of PanNuke's arrays; channel 5 is background."""

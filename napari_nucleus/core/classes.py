@@ -145,8 +145,8 @@ PANNUKE = ClassScheme(
         NucleusClass(5, "epithelial", (0, 204, 252), "5"),
     ),
 )
-"""PanNuke's five classes. Vermilion, green, blue, black and cyan keep their distance from one another
-and from the pink and purple of the stain, also for people with any of the three kinds of
+"""PanNuke's five classes. Vermilion, green, blue, black and cyan keep their distance from each
+other and from the pink and purple of the stain, also for people with any of the three kinds of
 dichromacy."""
 
 PANNUKE_CHANNELS: tuple[int, ...] = (1, 2, 3, 4, 5)

@@ -82,7 +82,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 
 
 def class_mapping(source: ClassScheme, target: ClassScheme) -> dict[int, int]:
-    """Return for each class id of ``source`` the id in ``target``, 0 where it has no counterpart."""
+    """Return the id in ``target`` of each class id of ``source``, 0 without a counterpart."""
     if source == target:
         return {i: i for i in source.ids}
     decided = dict(target.taken_in)

@@ -173,10 +173,11 @@ def _change_rows(
     document: Document, name: str, pairs: Sequence[tuple[NucleusRow, NucleusRow]], nothing: str
 ) -> ActionResult:
     """Commit new rows for old ones, which keep their pixels and click memories."""
+    ids = tuple(row.id for row, _ in pairs)
+    memories = document.store.memories(ids)
     changes = []
     for old, new in pairs:
-        memory = document.memory(old.id)
+        memory = memories.get(old.id)
         changes.append(NucleusChange(old, new, memory, memory))
-    ids = tuple(row.id for row, _ in pairs)
     message = "" if changes else nothing
     return commit(document, Plan(name, Edit((), tuple(changes)), ids, message=message))

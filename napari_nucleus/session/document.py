@@ -19,6 +19,7 @@ from napari_nucleus.core.classes import PANNUKE, ClassScheme
 from napari_nucleus.core.geometry import Box, clip_box
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskLogits, Prompts
+from napari_nucleus.session.columns import RowFilter, RowOrder
 from napari_nucleus.session.edits import Edit, Touched
 from napari_nucleus.session.history import History
 from napari_nucleus.session.run import Run
@@ -126,6 +127,17 @@ class Document:
             missing = sorted(set(wanted) - {row.id for row in rows})
             raise KeyError(f"no nucleus {missing[0]} in the document")
         return rows
+
+    def ordered_ids(
+        self, order: RowOrder | None = None, wanted: RowFilter | None = None
+    ) -> NDArray[np.int64]:
+        """Return the ids ``(n,)`` of the wanted nuclei in an order; of all, by id, by default.
+
+        The first call reads what nuclei are sorted by; ``store.columns.load`` does so bit by bit.
+        """
+        return self.store.columns.ordered_ids(
+            order or RowOrder(), wanted or RowFilter(), self.scheme
+        )
 
     def mask(self, nucleus_id: int) -> tuple[NDArray[np.bool_], Box]:
         """Return a nucleus's pixels ``(h, w)`` and their box; KeyError if there is none."""

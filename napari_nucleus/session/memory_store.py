@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import Box, box_intersection
+from napari_nucleus.session.columns import Entry, RowColumns
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import TILE_SIZE, GridIndex
 from napari_nucleus.session.pyramid import level_box, level_count, sample
@@ -56,6 +57,7 @@ class MemoryStore:
         self._memories: dict[int, ClickMemory] = {}
         self._facts: dict[str, str] = {}
         self._next_id = 1
+        self._columns = RowColumns(self._column_entries)
         self._actions: list[_Action] = []
         self._done = 0
         self._last_action_id = 0
@@ -77,6 +79,7 @@ class MemoryStore:
         except BaseException:
             for take_back in reversed(self._log):
                 take_back()
+            self._columns.forget()
             raise
         finally:
             self._log = None
@@ -183,11 +186,13 @@ class MemoryStore:
         self.reserve_ids(max((row.id + 1 for row in rows), default=0))
         for row in rows:
             self._change_row(row.id, row)
+        self._columns.put(rows)
 
     def drop_rows(self, ids: Sequence[int]) -> None:
         """Remove rows; their ids are not used again."""
         for nucleus_id in ids:
             self._change_row(nucleus_id, None)
+        self._columns.drop(ids)
 
     def _change_row(self, nucleus_id: int, row: NucleusRow | None) -> None:
         self._on_rollback(self._set_row, nucleus_id, self._rows.get(nucleus_id))
@@ -206,6 +211,17 @@ class MemoryStore:
     def ids(self) -> NDArray[np.int64]:
         """Return all ids, ascending."""
         return np.sort(np.fromiter(self._rows, np.int64, len(self._rows)))
+
+    @property
+    def columns(self) -> RowColumns:
+        """What the nuclei are sorted and filtered by."""
+        return self._columns
+
+    def _column_entries(self, after: int, limit: int) -> list[Entry]:
+        ids = self.ids()
+        first = int(np.searchsorted(ids, after, side="right"))
+        rows = self.rows(ids[first : first + limit].tolist())
+        return [(row.id, row.class_id, row.score, row.area, row.state) for row in rows]
 
     def ids_in(self, box: Box) -> list[int]:
         """Return the ids of nuclei whose boxes meet ``box``, ascending."""
@@ -233,6 +249,10 @@ class MemoryStore:
     def memory(self, nucleus_id: int) -> ClickMemory | None:
         """Return a nucleus's click memory, or None."""
         return self._memories.get(nucleus_id)
+
+    def memories(self, ids: Sequence[int]) -> dict[int, ClickMemory]:
+        """Return the click memories of those of these nuclei that have one."""
+        return {i: self._memories[i] for i in ids if i in self._memories}
 
     def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
         """Set click memories; None forgets."""

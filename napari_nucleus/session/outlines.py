@@ -234,25 +234,25 @@ def how_many(n: int) -> str:
 def plan_remove(document: Document, rows: Sequence[NucleusRow]) -> Plan:
     """Plan to remove nuclei."""
     patches, changes = [], []
+    memories = document.store.memories([row.id for row in rows])
     for row in rows:
-        mask, box = document.mask(row.id)
-        patches.append(Patch.of(box, mask, row.id, 0))
-        changes.append(NucleusChange(row, None, document.memory(row.id), None))
+        mask = document.store.read_labels(row.box) == row.id
+        patches.append(Patch.of(row.box, mask, row.id, 0))
+        changes.append(NucleusChange(row, None, memories.get(row.id), None))
     edit = Edit(tuple(patches), tuple(changes))
     return Plan(f"Remove {how_many(len(rows))}", edit, removed=tuple(row.id for row in rows))
 
 
 def known_rows(document: Document, ids: Iterable[int]) -> list[NucleusRow]:
     """Return the rows of these ids, each once, or refuse an id the document does not have."""
-    rows = []
-    for nucleus_id in dict.fromkeys(int(i) for i in ids):
-        row = document.store.row(nucleus_id)
-        if row is None:
-            raise EditRefusedError(
-                f"Nucleus {nucleus_id} is not in the document, it was removed or undone; nothing "
-                "was changed."
-            )
-        rows.append(row)
+    wanted = list(dict.fromkeys(int(i) for i in ids))
+    rows = document.store.rows(wanted)
+    if len(rows) < len(wanted):
+        missing = set(wanted) - {row.id for row in rows}
+        raise EditRefusedError(
+            f"Nucleus {min(missing)} is not in the document, it was removed or undone; nothing "
+            "was changed."
+        )
     return rows
 
 

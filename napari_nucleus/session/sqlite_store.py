@@ -1,8 +1,9 @@
 """The document's store in a SQLite file.
 
 Label tiles lie compressed in the file; the ones used last are kept decoded. Nothing else but the
-counts is held in memory, so that a document may have any number of nuclei. A transaction of the
-store is a transaction of SQLite: it is in the file when it has ended, or it has never been.
+counts is held in memory, and five numbers a nucleus once a table asks for them (`columns`), so that
+a document may have any number of nuclei. A transaction of the store is a transaction of SQLite: it
+is in the file when it has ended, or it has never been.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.errors import ProjectError
 from napari_nucleus.session.codec import decode_memory, encode_memory
+from napari_nucleus.session.columns import Entry, RowColumns
 from napari_nucleus.session.grid import TILE_SIZE, cells_of
 from napari_nucleus.session.pyramid import level_count
 from napari_nucleus.session.sqlite_journal import SqliteJournal
@@ -79,6 +81,7 @@ class SqliteStore(SqliteJournal):
             connection, self._size, level_count(self._shape), cached_tiles, self._decoded
         )
         self._classes = self._counted_classes()
+        self._columns = RowColumns(self._column_entries)
         if not read_only:
             with self.transaction():
                 self.forget_empty_actions()
@@ -132,6 +135,7 @@ class SqliteStore(SqliteJournal):
         except BaseException as error:
             self._take_back()
             self._next_id, self._classes = next_id, classes
+            self._columns.forget()
             if isinstance(error, sqlite3.Error):
                 raise ProjectError(_sentence(self.name, error)) from error
             raise
@@ -213,7 +217,7 @@ class SqliteStore(SqliteJournal):
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
         """Insert rows, or replace those with the same id."""
         self._check_open()
-        self._forget_places([row.id for row in rows])
+        stays = self._forget_places([row.id for row in rows], {row.id: row.box for row in rows})
         for row in rows:
             self._classes[row.class_id] += 1
         self._sql.executemany(
@@ -222,26 +226,40 @@ class SqliteStore(SqliteJournal):
         )
         self._sql.executemany(
             "INSERT INTO place VALUES (?, ?, ?)",
-            [(r, c, row.id) for row in rows for r, c in cells_of(row.box, self._size)],
+            [
+                (r, c, row.id)
+                for row in rows
+                if row.id not in stays
+                for r, c in cells_of(row.box, self._size)
+            ],
         )
         self.reserve_ids(max((row.id + 1 for row in rows), default=0))
+        self._columns.put(rows)
 
     def drop_rows(self, ids: Sequence[int]) -> None:
         """Remove rows; their ids are not used again."""
         self._check_open()
         self._forget_places(ids)
         self._sql.executemany("DELETE FROM nucleus WHERE id = ?", [(int(i),) for i in ids])
+        self._columns.drop(ids)
 
-    def _forget_places(self, ids: Sequence[int]) -> None:
-        """Take nuclei out of the index and the counts, before they change."""
+    def _forget_places(self, ids: Sequence[int], boxes: Mapping[int, Box] | None = None) -> set[int]:
+        """Take nuclei out of the counts and the index, before they change.
+
+        Those that keep their box, according to ``boxes``, stay in the index and are returned.
+        """
+        stays: set[int] = set()
+        gone: list[tuple[int, int, int]] = []
         for nucleus_id, class_id, *box in self._of_ids(
             "SELECT id, class_id, y0, x0, y1, x1 FROM nucleus WHERE id", ids
         ):
             self._classes[class_id] -= 1
-            self._sql.executemany(
-                "DELETE FROM place WHERE r = ? AND c = ? AND id = ?",
-                [(r, c, nucleus_id) for r, c in cells_of(tuple(box), self._size)],
-            )
+            if boxes is not None and tuple(box) == tuple(boxes[nucleus_id]):
+                stays.add(nucleus_id)
+            else:
+                gone += [(r, c, nucleus_id) for r, c in cells_of(tuple(box), self._size)]
+        self._sql.executemany("DELETE FROM place WHERE r = ? AND c = ? AND id = ?", gone)
+        return stays
 
     def _of_ids(self, query: str, ids: Sequence[int]) -> Iterator[tuple]:
         """Yield the rows of a query that ends in the column of the ids."""
@@ -256,6 +274,17 @@ class SqliteStore(SqliteJournal):
         return np.fromiter(
             (i for (i,) in self._sql.execute("SELECT id FROM nucleus ORDER BY id")), np.int64
         )
+
+    @property
+    def columns(self) -> RowColumns:
+        """What the nuclei are sorted and filtered by."""
+        return self._columns
+
+    def _column_entries(self, after: int, limit: int) -> list[Entry]:
+        return self._sql.execute(
+            "SELECT id, class_id, score, area, state FROM nucleus WHERE id > ? ORDER BY id LIMIT ?",
+            (after, limit),
+        ).fetchall()
 
     def ids_in(self, box: Box) -> list[int]:
         """Return the ids of nuclei whose boxes meet ``box``, ascending."""
@@ -308,6 +337,13 @@ class SqliteStore(SqliteJournal):
         if found is None:
             return None
         return self._decoded(f"the prompts of nucleus {nucleus_id}", decode_memory, found[0])
+
+    def memories(self, ids: Sequence[int]) -> dict[int, ClickMemory]:
+        """Return the click memories of those of these nuclei that have one."""
+        return {
+            i: self._decoded(f"the prompts of nucleus {i}", decode_memory, data)
+            for i, data in self._of_ids("SELECT id, data FROM memory WHERE id", ids)
+        }
 
     def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
         """Set click memories; None forgets."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import Box
+from napari_nucleus.session.columns import RowColumns
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import cells_of
 from napari_nucleus.session.table import ClickMemory, NucleusRow
@@ -123,6 +124,11 @@ class Store(Protocol):
         """Return all ids, ascending."""
         ...
 
+    @property
+    def columns(self) -> RowColumns:
+        """What the nuclei are sorted and filtered by; empty until its `RowColumns.load`."""
+        ...
+
     def ids_in(self, box: Box) -> list[int]:
         """Return the ids of nuclei whose boxes meet ``box``, ascending."""
         ...
@@ -141,6 +147,10 @@ class Store(Protocol):
 
     def memory(self, nucleus_id: int) -> ClickMemory | None:
         """Return a nucleus's click memory, or None."""
+        ...
+
+    def memories(self, ids: Sequence[int]) -> dict[int, ClickMemory]:
+        """Return the click memories of those of these nuclei that have one."""
         ...
 
     def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:

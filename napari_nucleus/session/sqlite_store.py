@@ -243,7 +243,9 @@ class SqliteStore(SqliteJournal):
         self._sql.executemany("DELETE FROM nucleus WHERE id = ?", [(int(i),) for i in ids])
         self._columns.drop(ids)
 
-    def _forget_places(self, ids: Sequence[int], boxes: Mapping[int, Box] | None = None) -> set[int]:
+    def _forget_places(
+        self, ids: Sequence[int], boxes: Mapping[int, Box] | None = None
+    ) -> set[int]:
         """Take nuclei out of the counts and the index, before they change.
 
         Those that keep their box, according to ``boxes``, stay in the index and are returned.

@@ -11,32 +11,42 @@ Only one program at a time may change a project; a second one reads it.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import filelock
 import orjson
 
 from napari_nucleus import __version__
-from napari_nucleus.core.classes import PANNUKE, ClassScheme, NucleusClass
+from napari_nucleus.core.classes import PANNUKE, ClassScheme
 from napari_nucleus.core.image import check_mpp
+from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
 from napari_nucleus.errors import ImageError, ProjectError
 from napari_nucleus.session.document import MPP_FACT, Document
-from napari_nucleus.session.drives import is_network_drive
-from napari_nucleus.session.schema import APPLICATION_ID, VERSION, create_tables, migrate
+from napari_nucleus.session.project_file import (
+    check_kind,
+    connect,
+    lock_of,
+    release,
+    set_journal,
+)
+from napari_nucleus.session.recoding import SCHEME_FACT
+from napari_nucleus.session.saving import MOST_COPIES, Saving
+from napari_nucleus.session.schema import create_tables, up_to_date
 from napari_nucleus.session.sqlite_store import SqliteStore
+from napari_nucleus.session.view import View
 
-__all__ = ["SUFFIX", "ImageReference", "Project"]
+__all__ = ["IMAGE_FACT", "SUFFIX", "ImageReference", "Project"]
 
 SUFFIX = ".nucleus"
 
 SETTLE_SECONDS = 3.0
 """How often the write-ahead log is brought to the disk and into the file, in the background."""
 
-IMAGE_FACT, SCHEME_FACT, PROGRAM_FACT = "image", "scheme", "program"
+IMAGE_FACT, PROGRAM_FACT, VIEW_FACT = "image", "program", "view"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,20 @@ class ImageReference:
         """Return where the image is: where it was, or in the folder of the project file."""
         candidates = [Path(self.path), beside.parent / Path(self.path).name] if self.path else []
         return next((p for p in candidates if p.is_file()), None)
+
+    def to_text(self) -> str:
+        """Return it as a line of JSON."""
+        return _text([self.name, self.fingerprint, self.path])
+
+    @classmethod
+    def of_text(cls, text: str, name: str) -> Self:
+        """Return what `to_text` wrote; ``name`` is the project file's, for `ProjectError`."""
+        try:
+            return cls(*orjson.loads(text))
+        except (TypeError, ValueError) as error:
+            raise ProjectError(
+                f"{name}: does not say which image it is about ({text!r})."
+            ) from error
 
 
 class Project:
@@ -88,7 +112,7 @@ class Project:
         self.path, self.why_read_only = path, why
         self._connection, self._lock = connection, lock
         self._store = SqliteStore(connection, path.name, read_only=bool(why))
-        self.image = _image_of(self._fact(IMAGE_FACT), path.name)
+        self.image = ImageReference.of_text(self._fact(IMAGE_FACT), path.name)
         scheme = _scheme_of(self._fact(SCHEME_FACT), path.name)
         self.document = Document(self._store, scheme, _mpp_of(self._fact(MPP_FACT), path.name))
         self._settling = None if why else _Settling(path)
@@ -115,13 +139,13 @@ class Project:
             )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(_connect(path)) as connection:
+            with contextlib.closing(connect(path)) as connection:
                 connection.execute("BEGIN")
                 create_tables(connection)
                 SqliteStore.begin(connection, shape)
                 facts = {
-                    IMAGE_FACT: _text([image.name, image.fingerprint, image.path]),
-                    SCHEME_FACT: _scheme_text(scheme),
+                    IMAGE_FACT: image.to_text(),
+                    SCHEME_FACT: text_of_scheme(scheme),
                     MPP_FACT: "" if mpp is None else repr(float(mpp)),
                     PROGRAM_FACT: f"napari-nucleus {__version__}",
                 }
@@ -134,8 +158,13 @@ class Project:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path) -> Project:
+    def open(cls, path: Path, look_only: str = "") -> Project:
         """Open a project file; to read only if another program works on it or it is protected.
+
+        Parameters
+        ----------
+        look_only
+            A sentence that says why it is to be read only in any case.
 
         Raises
         ------
@@ -144,21 +173,23 @@ class Project:
         """
         if not path.is_file():
             raise ProjectError(f"{path}: there is no such file (any more).")
-        lock, why = _locked(path)
+        lock, why = (None, look_only) if look_only else lock_of(path)
+        connection = None
         try:
-            connection = _connect(path, read_only=bool(why))
-            _check_kind(connection, path)
+            connection = connect(path, read_only=bool(why))
+            check_kind(connection, path)
+            connection = up_to_date(connection, path.name, read_only=bool(why))
             if not why:
-                migrate(connection)
-                _set_journal(connection, path)
+                set_journal(connection, path)
             return cls(path, connection, lock, why)
-        except sqlite3.Error as error:
-            _release(lock)
-            raise ProjectError(
-                f"{path.name}: no project of napari-nucleus, or damaged ({error})."
-            ) from error
-        except BaseException:
-            _release(lock)
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            release(lock)
+            if isinstance(error, sqlite3.Error):
+                raise ProjectError(
+                    f"{path.name}: no project of napari-nucleus, or damaged ({error})."
+                ) from error
             raise
 
     @property
@@ -190,8 +221,18 @@ class Project:
             If the file cannot be changed.
         """
         with self._store.transaction():
-            self._store.put_fact(IMAGE_FACT, _text([image.name, image.fingerprint, image.path]))
+            self._store.put_fact(IMAGE_FACT, image.to_text())
         self.image = image
+
+    @property
+    def view(self) -> View | None:
+        """Where the image was looked at when it was left. Setting it is no undo step."""
+        return View.of_text(self._fact(VIEW_FACT))
+
+    @view.setter
+    def view(self, view: View) -> None:
+        with self._store.transaction():
+            self._store.put_fact(VIEW_FACT, view.to_text())
 
     def save_as(self, path: Path) -> None:
         """Copy the project to another file and go on there; an older file there is replaced.
@@ -204,27 +245,49 @@ class Project:
         """
         if path.resolve() == self.path.resolve():
             return
-        lock, why = _locked(path, new=True)
-        if why:
-            raise ProjectError(f"{path}: {why}")
-        part = path.with_name(f"{path.name}.part")
-        try:
-            part.unlink(missing_ok=True)
-            with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
-                self._connection.backup(copy)
-                copy.execute("PRAGMA journal_mode = DELETE")
-            os.replace(part, path)
-            connection = _connect(path)
-            _set_journal(connection, path)
-        except (OSError, sqlite3.Error) as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            _release(lock)
-            raise ProjectError(f"{path}: the copy cannot be written ({error}).") from error
+        saving = self.begin_save_as(path)
+        saving.copy()
+        while not self.finish_save_as(saving):
+            saving.copy()
+
+    def begin_save_as(self, path: Path) -> Saving:
+        """Begin to save under another name, where the copying may be left to another thread.
+
+        `Saving.copy` makes the copy, `finish_save_as` or `Saving.drop` ends it.
+
+        Raises
+        ------
+        ProjectError
+            If that file is being worked on, or cannot be written.
+        """
+        return Saving(self.path, path, self._connection.total_changes)
+
+    def finish_save_as(self, saving: Saving) -> bool:
+        """Go on in the copy, and return True; False if an edit came and it must be copied again.
+
+        Raises
+        ------
+        ProjectError
+            If the copy cannot be put in its place, or something changed during each of
+            `MOST_COPIES` copies; the project then stays where it is.
+        """
+        changes = self._connection.total_changes
+        if changes != saving.changes:
+            saving.changes = changes
+            if saving.copies < MOST_COPIES:
+                return False
+            saving.drop()
+            raise ProjectError(
+                f"{saving.target}: the project kept changing while it was copied, and stays where "
+                "it is. Wait until the segmentation has ended, then save it again."
+            )
+        connection, lock = saving.take_place()
         self._let_go()
-        self.path, self._connection, self._lock, self.why_read_only = path, connection, lock, ""
-        self._store.move_to(connection, path.name)
-        self._settling = _Settling(path)
+        self.path, self._connection, self._lock = saving.target, connection, lock
+        self.why_read_only = ""
+        self._store.move_to(connection, self.path.name)
+        self._settling = _Settling(self.path)
+        return True
 
     def close(self) -> None:
         """Close the file; what was annotated is in it, in one piece."""
@@ -239,7 +302,7 @@ class Project:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
-        _release(self._lock)
+        release(self._lock)
         self._lock = None
 
     def _fact(self, key: str) -> str:
@@ -269,7 +332,7 @@ class _Settling:
                 stat = self._wal.stat()
                 now = stat.st_size, stat.st_mtime_ns
                 if now != seen:
-                    with contextlib.closing(_connect(self._path)) as connection:
+                    with contextlib.closing(connect(self._path)) as connection:
                         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
                     seen = now
             except (OSError, sqlite3.Error):
@@ -277,81 +340,8 @@ class _Settling:
                 continue
 
 
-def _connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
-    if not read_only:
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("PRAGMA busy_timeout = 2000")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        return connection
-    uri = path.resolve().as_uri()
-    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
-    try:
-        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        # A log that cannot be made beside the file: the folder is protected, nobody writes there.
-        connection.close()
-        connection = sqlite3.connect(f"{uri}?immutable=1", uri=True, isolation_level=None)
-    return connection
-
-
-def _set_journal(connection: sqlite3.Connection, path: Path) -> None:
-    if is_network_drive(path):
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute("PRAGMA synchronous = FULL")
-    else:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
-    kind = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if kind != APPLICATION_ID:
-        raise ProjectError(f"{path.name}: a database of another program, no project.")
-    if version > VERSION:
-        raise ProjectError(
-            f"{path.name}: made by a newer napari-nucleus (its tables are version {version}, this "
-            f"program knows {VERSION}); update the program."
-        )
-
-
-def _locked(path: Path, new: bool = False) -> tuple[filelock.BaseFileLock | None, str]:
-    """Return the lock of a project file, or why there is none for us.
-
-    The system lets go of it when the program ends, however it ends.
-    """
-    if not new and not os.access(path, os.W_OK):
-        return None, "The file is protected; it is open to read only."
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        return (
-            None,
-            "Another window or program works on this project; it is open to read only here.",
-        )
-    except OSError as error:
-        reason = error.strerror or error
-        return None, f"The folder cannot be written ({reason}); it is open to read only."
-    return lock, ""
-
-
-def _release(lock: filelock.BaseFileLock | None) -> None:
-    if lock is not None:
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
 def _text(value: object) -> str:
     return orjson.dumps(value).decode()
-
-
-def _image_of(text: str, name: str) -> ImageReference:
-    try:
-        return ImageReference(*orjson.loads(text))
-    except (TypeError, ValueError) as error:
-        raise ProjectError(f"{name}: does not say which image it is about ({text!r}).") from error
 
 
 def _mpp_of(text: str, name: str) -> float | None:
@@ -361,15 +351,8 @@ def _mpp_of(text: str, name: str) -> float | None:
         raise ProjectError(f"{name}: its pixel size is {text!r}, which cannot be.") from error
 
 
-def _scheme_text(scheme: ClassScheme) -> str:
-    classes = [[c.id, c.name, c.color, c.key] for c in scheme.classes]
-    return _text([scheme.name, classes, scheme.unknown_color])
-
-
 def _scheme_of(text: str, name: str) -> ClassScheme:
     try:
-        title, classes, unknown = orjson.loads(text)
-        kinds = tuple(NucleusClass(i, label, tuple(color), key) for i, label, color, key in classes)
-        return ClassScheme(title, kinds, tuple(unknown))
-    except (TypeError, ValueError) as error:
+        return scheme_of_text(text)
+    except ValueError as error:
         raise ProjectError(f"{name}: its classes are damaged ({error}).") from error

@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
 from platformdirs import user_data_path
 
 from napari_nucleus.core.classes import PANNUKE, ClassScheme
 from napari_nucleus.errors import ProjectError
+from napari_nucleus.session.lists import read_list, write_list
 from napari_nucleus.session.project import SUFFIX, ImageReference, Project
+from napari_nucleus.session.reading import ProjectSummary, image_in, peek
+from napari_nucleus.session.series import Positions
 
 __all__ = ["Recent", "Shelf", "default_shelf"]
 
@@ -57,10 +60,16 @@ class Shelf:
     ----------
     folder
         Made when first needed.
+
+    Attributes
+    ----------
+    positions
+        Which image of each folder was looked at last.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.positions = Positions(folder / "series.json")
         self._list = folder / "recent.json"
 
     def open_for(
@@ -103,19 +112,49 @@ class Shelf:
 
         The list is a convenience: that it cannot be written is no reason to stop.
         """
-        used = datetime.now(UTC).isoformat(timespec="seconds")
-        image = project.image
-        here = str(project.path)
-        others = [r for r in self.recents() if r.path != here]
-        if not (project.is_empty and self.is_unnamed(project)):
-            count = project.document.count
-            others.insert(0, Recent(here, image.name, image.fingerprint, count, used))
-        rows = [[r.path, r.image, r.fingerprint, r.nuclei, r.used] for r in others[:KEPT_RECENTS]]
-        part = self._list.with_suffix(".part")
-        with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
-            os.replace(part, self._list)
+        if project.is_empty and self.is_unnamed(project):
+            self._write([r for r in self.recents() if r.path != str(project.path)])
+        else:
+            self._put_first(project.path, project.image, project.document.count)
+
+    def prefer(self, project: ProjectSummary) -> None:
+        """Make a project the one that its image is opened with."""
+        self._put_first(project.path, project.image, project.nuclei)
+
+    def hand_over(self, path: Path, image: ImageReference) -> None:
+        """Note that a project goes with another picture from now on; it must not be open here.
+
+        Raises
+        ------
+        ProjectError
+            If it cannot be changed.
+        """
+        project = Project.open(path)
+        try:
+            unnamed = self.is_unnamed(project)
+            project.refer_to(image)
+        finally:
+            project.close()
+        place = self._place_of(image)
+        if unnamed and not place.exists():
+            path = path.rename(place)
+        self.prefer(peek(path))
+
+    def about(self, images: Collection[Path]) -> dict[Path, ProjectSummary]:
+        """Return how far the annotation of these image files is, as far as there is any.
+
+        Looks into the project files only, and may take as long as reading those; any thread.
+        """
+        wanted = {os.path.abspath(image): image for image in images}
+        found: dict[Path, ProjectSummary] = {}
+        used = [Path(recent.path) for recent in self.recents()]
+        for file in dict.fromkeys([*used, *sorted(self.folder.glob(f"*{SUFFIX}"))]):
+            with contextlib.suppress(ProjectError):
+                path = image_in(file).path
+                image = wanted.get(os.path.abspath(path)) if path else None
+                if image is not None and image not in found:
+                    found[image] = peek(file)
+        return found
 
     def put_away(self, project: Project) -> None:
         """Note a project, close it, and throw it away if it has no name and nothing in it."""
@@ -129,10 +168,21 @@ class Shelf:
     def recents(self) -> list[Recent]:
         """Return the projects used last whose files are still there."""
         try:
-            rows = [Recent(*row) for row in orjson.loads(self._list.read_bytes())]
+            rows = [Recent(*row) for row in read_list(self._list)]
             return [r for r in rows if Path(r.path).is_file()]
-        except (OSError, TypeError, ValueError):
+        except TypeError:
             return []
+
+    def _put_first(self, path: Path, image: ImageReference, nuclei: int) -> None:
+        used = datetime.now(UTC).isoformat(timespec="seconds")
+        others = [r for r in self.recents() if r.path != str(path)]
+        self._write([Recent(str(path), image.name, image.fingerprint, nuclei, used), *others])
+
+    def _write(self, recents: list[Recent]) -> None:
+        write_list(
+            self._list,
+            [[r.path, r.image, r.fingerprint, r.nuclei, r.used] for r in recents[:KEPT_RECENTS]],
+        )
 
     def _place_of(self, image: ImageReference) -> Path:
         """Return the file of an image's project without a name, whatever the image was called."""

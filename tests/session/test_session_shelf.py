@@ -8,6 +8,7 @@ from session_helpers import block
 from napari_nucleus.errors import ProjectError
 from napari_nucleus.session import actions
 from napari_nucleus.session.project import ImageReference, Project
+from napari_nucleus.session.reading import peek
 from napari_nucleus.session.shelf import Shelf
 
 IMAGE = ImageReference("my slide: 3/4.tif", "0123456789abcdef0123")
@@ -113,3 +114,56 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "data").write_text("a file")
     with pytest.raises(ProjectError, match="cannot be made"):
         Shelf(tmp_path / "data" / "projects").open_for(IMAGE, SHAPE)
+
+
+def annotated(path, image):
+    """Make a project with a nucleus, closed."""
+    project = Project.create(path, image, SHAPE)
+    actions.add(project.document, block(5, 5, 20, 25))
+    project.close()
+
+
+def test_a_project_that_is_preferred_is_opened_with_its_image(shelf, tmp_path):
+    for name in ("a", "b"):
+        annotated(tmp_path / f"{name}.nucleus", IMAGE)
+        shelf.prefer(peek(tmp_path / f"{name}.nucleus"))
+    shelf.prefer(peek(tmp_path / "a.nucleus"))
+    assert [(Path(r.path).stem, r.nuclei) for r in shelf.recents()] == [("a", 1), ("b", 1)]
+    project, _ = shelf.open_for(IMAGE, SHAPE)
+    assert project.path.stem == "a"
+    project.close()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_project_goes_with_another_picture_when_told_so(shelf, tmp_path, named):
+    project, _ = shelf.open_for(IMAGE, SHAPE)
+    actions.add(project.document, block(5, 5, 20, 25))
+    if named:
+        before = project.path
+        project.save_as(tmp_path / "named.nucleus")
+        before.unlink()
+    shelf.put_away(project)
+    shelf.hand_over(project.path, OTHER)
+    (shelf.folder / "recent.json").unlink()
+    if named:
+        shelf.prefer(peek(tmp_path / "named.nucleus"))
+    again, note = shelf.open_for(OTHER, SHAPE)
+    assert (again.document.count, again.image, note) == (1, OTHER, "")
+    again.close()
+    fresh, _ = shelf.open_for(IMAGE, SHAPE)
+    assert fresh.document.count == 0
+    shelf.put_away(fresh)
+
+
+def test_the_annotation_of_image_files_is_known_without_opening_them(shelf, tmp_path):
+    pictures = [tmp_path / f"{name}.tif" for name in "abc"]
+    for picture, key in zip(pictures, ("a" * 20, "b" * 20), strict=False):
+        project, _ = shelf.open_for(ImageReference(picture.stem, key, str(picture)), SHAPE)
+        actions.add(project.document, block(5, 5, 20, 25))
+        project.close()
+    (shelf.folder / "damaged.nucleus").write_bytes(b"damaged")
+    found = shelf.about(pictures)
+    assert {p.name: (s.nuclei, s.looked_at) for p, s in found.items()} == {
+        "a.tif": (1, 1),
+        "b.tif": (1, 1),
+    }

@@ -31,7 +31,7 @@ LARGEST_ID = 120
 """Largest id of a class: 8-bit rasters need two values for each, and some for marks."""
 
 KEYS = ("1", "2", "3", "4", "5", "6", "7", "8", "9")
-"""Keys that a class can have."""
+"""Keys that give a nucleus a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,6 @@ class NucleusClass:
             raise ValueError(f"class id must be 1–{LARGEST_ID}, got {self.id} for {self.name!r}")
         if not self.name.strip():
             raise ValueError(f"class {self.id} has no name")
-        if self.key and self.key not in KEYS:
-            raise ValueError(f"key of class {self.name!r} must be a digit 1–9, got {self.key!r}")
         if len(self.color) != 3 or not all(0 <= c <= 255 for c in self.color):
             raise ValueError(f"colour of class {self.name!r} is not (r, g, b): {self.color}")
 
@@ -64,7 +62,7 @@ class ClassScheme:
         What people call the scheme.
     classes
         Column ``i`` of ``Nuclei.class_prob`` belongs to ``classes[i]``. Ids, names (case does not
-        matter) and keys differ; the keys are digits 1–9, or empty.
+        matter) and keys differ, empty keys apart.
     unknown_color
         For nuclei without a class (id 0).
     taken_in

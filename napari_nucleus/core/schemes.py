@@ -120,8 +120,8 @@ def mapped_probabilities(
         ``(n,)`` ids in ``target``: the class with the largest sum; 0 where the classes that have no
         counterpart have a larger one together, or where all is zero.
     class_prob
-        ``(n, D)`` in the order of ``target``, the sums of the classes that became one; the rest up
-        to the sum of the row is what has no counterpart.
+        ``(n, D)`` in the order of ``target``, the sums of the classes that became one; zeros where
+        the class is 0, so that `ClassScheme.ids_of_probabilities` agrees.
 
     Raises
     ------
@@ -142,10 +142,9 @@ def mapped_probabilities(
             sums[:, column[after]] += class_prob[:, i]
         else:
             lost += class_prob[:, i]
-    ids = target.ids_of_probabilities(sums)
     if len(target):
-        ids = np.where(sums.max(axis=1) >= lost, ids, 0).astype(np.int32)
-    return ids, sums
+        sums[sums.max(axis=1) < lost] = 0
+    return target.ids_of_probabilities(sums), sums
 
 
 def text_of_scheme(scheme: ClassScheme) -> str:

@@ -1,7 +1,8 @@
-"""The class-outline raster: what one sees of the nuclei, one small picture of class ids.
+"""The class raster: what one sees of the nuclei, one small picture of class ids.
 
-A pixel on the inner boundary of a nucleus carries the nucleus's class id, all others 0. Viewers
-show it with a ten-entry colour table; nothing in it depends on how many nuclei there are.
+A pixel on the inner boundary of a nucleus carries the nucleus's class id, one inside it that id and
+`INTERIOR`, all others 0. Viewers show it with a small colour table; nothing in it depends on how
+many nuclei there are.
 """
 
 from __future__ import annotations
@@ -12,15 +13,25 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nucleus.core.classes import UNKNOWN_CLASS
+from napari_nucleus.core.classes import LARGEST_ID, UNKNOWN_CLASS
 
-__all__ = ["NO_OUTLINE", "UNCLASSIFIED_OUTLINE", "ClassOfId", "class_outline"]
+__all__ = [
+    "INTERIOR",
+    "NO_OUTLINE",
+    "UNCLASSIFIED_OUTLINE",
+    "ClassOfId",
+    "class_outline",
+    "class_raster",
+]
 
 NO_OUTLINE = 0
 """Value where there is no outline."""
 
-UNCLASSIFIED_OUTLINE = 254
+UNCLASSIFIED_OUTLINE = LARGEST_ID + 1
 """Value of the outline of a nucleus without a class."""
+
+INTERIOR = UNCLASSIFIED_OUTLINE + 1
+"""Added to the value of a nucleus's outline, it is the value of what lies inside."""
 
 ClassOfId: TypeAlias = NDArray[np.integer] | Callable[[NDArray[np.integer]], NDArray[np.integer]]
 """Class ids by label id, as an array to look up or a function of an array of label ids."""
@@ -59,6 +70,20 @@ def class_outline(
     place = np.flatnonzero(outline)
     result = np.zeros(labels.shape, np.uint8)
     result.reshape(-1)[place] = _classes(labels.reshape(-1)[place], class_of_id)
+    return result
+
+
+def class_raster(
+    labels: NDArray[np.integer],
+    class_of_id: ClassOfId,
+    image_edges: tuple[bool, bool, bool, bool] = (False, False, False, False),
+) -> NDArray[np.uint8]:
+    """Return outlines as `class_outline` does, one pixel wide, and what they enclose as well."""
+    place = np.flatnonzero(labels)
+    inside = ~_inner_boundary(labels, image_edges).reshape(-1)[place]
+    result = np.zeros(labels.shape, np.uint8)
+    classes = _classes(labels.reshape(-1)[place], class_of_id)
+    result.reshape(-1)[place] = classes + inside * np.uint8(INTERIOR)
     return result
 
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from napari_nucleus.core.classes import UNKNOWN_CLASS
-from napari_nucleus.core.outlines import UNCLASSIFIED_OUTLINE, class_outline
+from napari_nucleus.core.outlines import INTERIOR, UNCLASSIFIED_OUTLINE, class_outline, class_raster
 
 label_maps = arrays(
     np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 3)
@@ -73,3 +73,16 @@ def test_no_classes_at_all():
     labels = np.array([[1, 0]], np.uint16)
     assert class_outline(labels, np.zeros(0, int)).tolist() == [[UNCLASSIFIED_OUTLINE, 0]]
     assert class_outline(np.zeros((0, 4), int), CLASSES).shape == (0, 4)
+
+
+def test_the_raster_is_the_outline_and_what_it_encloses():
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 4, (6, 7)), np.ones((5, 4), int))
+    edges = (True, False, False, True)
+    raster = class_raster(labels, CLASSES, edges)
+    outline = class_outline(labels, CLASSES, image_edges=edges)
+    np.testing.assert_array_equal(np.where(raster < INTERIOR, raster, 0), outline)
+    whole = np.where(raster >= INTERIOR, raster - INTERIOR, raster)
+    kinds = CLASSES[labels]
+    expected = np.where((kinds == 0) | (kinds == UNKNOWN_CLASS), UNCLASSIFIED_OUTLINE, kinds)
+    np.testing.assert_array_equal(whole, np.where(labels > 0, expected, 0))

@@ -50,7 +50,11 @@ class Driver:
 
     def outlined(self) -> np.ndarray:
         """Return where the outline layer shows something."""
-        return np.asarray(self.annotation.binding.layers[1].data) > 0
+        from napari_nucleus.core.outlines import INTERIOR
+        from napari_nucleus.widgets.binding import CARVING
+
+        raster = np.asarray(self.annotation.binding.layers[1].data)
+        return ((raster > 0) & (raster < INTERIOR)) | (raster >= CARVING)
 
     def export_dialog(self):
         from napari_nucleus.widgets.export_dialog import ExportDialog

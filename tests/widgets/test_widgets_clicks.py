@@ -5,6 +5,7 @@ import pytest
 from driver import ALT, CTRL, SHIFT
 from qtpy.QtCore import QPoint, Qt
 
+from napari_nucleus.core.outlines import INTERIOR
 from napari_nucleus.session import actions
 
 MISSED, OTHER, BEYOND, BACKGROUND = (60.5, 80.5), (100.5, 120.5), (40.5, 140.5), (70.5, 90.5)
@@ -175,11 +176,12 @@ def test_the_class_digit_changes_the_colour_of_the_outline(correcting):
     correcting.hover(BACKGROUND)
     correcting.press(Qt.Key.Key_Escape)
     outline = correcting.annotation.binding.layers[1]
+    inside = 3 + INTERIOR
     before = set(np.unique(outline.data[50:70, 70:90]))
     correcting.hover(MISSED)
     correcting.press(Qt.Key.Key_3)
     correcting.press(Qt.Key.Key_Escape)
-    assert set(np.unique(outline.data[50:70, 70:90])) == {0, 3} != before
+    assert set(np.unique(outline.data[50:70, 70:90])) == {0, 3, inside} != before
 
 
 def test_hovering_with_ctrl_shows_whether_a_click_removes_or_carves(correcting):

@@ -241,6 +241,7 @@ class Host:
         on_tile: TileCallback = _ignore_tile,
         on_progress: ProgressCallback = ignore_progress,
         visible: Box | None = None,
+        wanted: Callable[[Box], bool] | None = None,
     ) -> Job:
         """Find every nucleus of an image or of a region, streaming from a point outwards.
 
@@ -261,6 +262,8 @@ class Host:
             Takes a report before the first tile and after each; called on the job's thread.
         visible
             What is on screen, on level 0: its tiles go before those of other jobs.
+        wanted
+            Called with the core of a tile on the job's thread: False leaves the tile out.
         """
 
         def submit(spec: TileSpec, tile: Tile) -> Future[Nuclei]:
@@ -279,7 +282,7 @@ class Host:
 
         def work() -> int:
             info = job.follow(self._info_when_loaded()).result()
-            specs = plan_tiles(source.shape, info, calibration, region, start_yx)
+            specs = plan_tiles(source.shape, info, calibration, region, start_yx, wanted)
             return run_tiles(
                 specs, source, calibration, submit, on_tile, on_progress, job.cancelled
             )

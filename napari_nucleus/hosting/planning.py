@@ -8,7 +8,7 @@ make an image pixel; here everything becomes level-0 pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from napari_nucleus.core.geometry import (
     Box,
@@ -52,6 +52,7 @@ def plan_tiles(
     calibration: Calibration,
     region: Box | None = None,
     start_yx: tuple[float, float] | None = None,
+    wanted: Callable[[Box], bool] | None = None,
 ) -> list[TileSpec]:
     """Return the tiles to segment, from ``start_yx`` outwards.
 
@@ -65,12 +66,15 @@ def plan_tiles(
         Box to segment; by default all of the image.
     start_yx
         Where to begin, on level 0; by default the middle of the region.
+    wanted
+        Called with the core of a tile: whether there is anything to be found; all by default.
     """
     core, halo = tile_pixels(info.tile, info.halo, calibration)
     y0, x0, y1, x1 = region or (0, 0, *shape)
-    return order_from(
-        tile_grid(shape, core, halo, region), start_yx or ((y0 + y1) / 2, (x0 + x1) / 2)
-    )
+    specs = tile_grid(shape, core, halo, region)
+    if wanted is not None:
+        specs = [spec for spec in specs if wanted(spec.core)]
+    return order_from(specs, start_yx or ((y0 + y1) / 2, (x0 + x1) / 2))
 
 
 def click_tile(

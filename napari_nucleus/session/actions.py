@@ -16,6 +16,7 @@ from napari_nucleus.core.geometry import Box
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.edits import Edit, NucleusChange
 from napari_nucleus.session.imports import batches_of, import_labels, import_nuclei
+from napari_nucleus.session.marking import drop_region, exclude, sign_off
 from napari_nucleus.session.outlines import (
     ActionResult,
     Outline,
@@ -48,7 +49,9 @@ __all__ = [
     "classify",
     "commit",
     "cut",
+    "drop_region",
     "erase",
+    "exclude",
     "fill_holes",
     "import_labels",
     "import_nuclei",
@@ -56,6 +59,7 @@ __all__ = [
     "paint",
     "refine",
     "remove",
+    "sign_off",
     "smooth",
     "split",
     "take_away",

@@ -15,15 +15,21 @@ import orjson
 from numpy.typing import NDArray
 
 from napari_nucleus.core.prompts import MaskLogits, Prompts
-from napari_nucleus.session.edits import Edit, NucleusChange, Patch
+from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
+from napari_nucleus.session.edits import Edit, NucleusChange, Patch, RegionChange
+from napari_nucleus.session.provenance import MadeBy
+from napari_nucleus.session.recoding import Classes, Recoding
+from napari_nucleus.session.regions import Polygons, Region, RegionKind
 from napari_nucleus.session.table import ClickMemory, NucleusRow, NucleusState
 
 __all__ = [
     "decode_edit",
     "decode_memory",
+    "decode_polygons",
     "decode_tile",
     "encode_edit",
     "encode_memory",
+    "encode_polygons",
     "encode_tile",
 ]
 
@@ -69,6 +75,17 @@ def decode_memory(data: bytes) -> ClickMemory:
     return memory
 
 
+def encode_polygons(polygons: Polygons) -> bytes:
+    """Return polygons as bytes."""
+    arrays = _Arrays()
+    return arrays.packed(_polygon_head(polygons, arrays))
+
+
+def decode_polygons(data: bytes) -> Polygons:
+    """Return the polygons; ValueError if the bytes hold none."""
+    return _polygons_of(*_unpacked(data))
+
+
 def encode_edit(edit: Edit) -> bytes:
     """Return an edit as bytes."""
     arrays = _Arrays()
@@ -84,7 +101,17 @@ def encode_edit(edit: Edit) -> bytes:
         changes.append(
             [_row_head(change.row_before), _row_head(change.row_after), before, after, same]
         )
-    return arrays.packed({"patches": patches, "changes": changes})
+    head: dict[str, Any] = {"patches": patches, "changes": changes}
+    if edit.regions:
+        head["regions"] = [
+            [_region_head(change.before, arrays), _region_head(change.after, arrays)]
+            for change in edit.regions
+        ]
+    if edit.recoding is not None:
+        head["recoding"] = _recoding_head(edit.recoding, arrays)
+    if edit.made_by is not None:
+        head["made_by"] = edit.made_by.to_head()
+    return arrays.packed(head)
 
 
 def decode_edit(data: bytes) -> Edit:
@@ -99,7 +126,18 @@ def decode_edit(data: bytes) -> Edit:
         before = _memory_of(before_head, arrays)
         after = before if same else _memory_of(after_head, arrays)
         changes.append(NucleusChange(_row_of(row_before), _row_of(row_after), before, after))
-    return Edit(patches, tuple(changes))
+    regions = tuple(
+        RegionChange(_region_of(before, arrays), _region_of(after, arrays))
+        for before, after in head.get("regions", ())
+    )
+    recoding, made_by = head.get("recoding"), head.get("made_by")
+    return Edit(
+        patches,
+        tuple(changes),
+        regions,
+        None if recoding is None else _recoding_of(recoding, arrays),
+        None if made_by is None else MadeBy.of_head(made_by),
+    )
 
 
 class _Arrays:
@@ -156,13 +194,15 @@ def _row_head(row: NucleusRow | None) -> list[Any] | None:
         row.iou,
         row.state,
         row.source,
+        row.agreement,
     ]
 
 
 def _row_of(head: list[Any] | None) -> NucleusRow | None:
     if head is None:
         return None
-    nucleus_id, box, area, centroid, class_id, class_prob, score, iou, state, source = head
+    # Rows of journals before version 2 end with the source.
+    nucleus_id, box, area, centroid, class_id, class_prob, score, iou, state, source, *rest = head
     return NucleusRow(
         nucleus_id,
         tuple(box),
@@ -174,7 +214,60 @@ def _row_of(head: list[Any] | None) -> NucleusRow | None:
         iou,
         NucleusState(state),
         source,
+        rest[0] if rest else None,
     )
+
+
+def _recoding_head(recoding: Recoding, arrays: _Arrays) -> list[Any]:
+    arrays.add(recoding.ids.astype("<i8", copy=False))
+    schemes = []
+    for classes in (recoding.before, recoding.after):
+        arrays.add(classes.class_ids.astype("<i4", copy=False))
+        arrays.add(classes.class_prob.astype("<f8", copy=False))
+        schemes.append(text_of_scheme(classes.scheme))
+    return [len(recoding.ids), recoding.box, *schemes]
+
+
+def _recoding_of(head: list[Any], arrays: _Arrays) -> Recoding:
+    count, box, *schemes = head
+    ids = arrays.take("<i8", (count,))
+    before, after = (
+        Classes(
+            scheme,
+            arrays.take("<i4", (count,)),
+            arrays.take("<f8", (count, len(scheme))),
+        )
+        for scheme in map(scheme_of_text, schemes)
+    )
+    return Recoding(ids, None if box is None else tuple(box), before, after)
+
+
+def _region_head(region: Region | None, arrays: _Arrays) -> list[Any] | None:
+    if region is None:
+        return None
+    lengths = _polygon_head(region.polygons, arrays)
+    return [region.id, region.kind, lengths, region.note, region.annotator, region.made]
+
+
+def _region_of(head: list[Any] | None, arrays: _Arrays) -> Region | None:
+    if head is None:
+        return None
+    region_id, kind, lengths, note, annotator, made = head
+    return Region(
+        region_id, RegionKind(kind), _polygons_of(lengths, arrays), note, annotator, made
+    )
+
+
+def _polygon_head(polygons: Polygons, arrays: _Arrays) -> list[int]:
+    for points in polygons:
+        arrays.add(points.astype("<f8", copy=False))
+    return [len(points) for points in polygons]
+
+
+def _polygons_of(lengths: list[int], arrays: _Arrays) -> Polygons:
+    if not lengths or min(lengths) < 3:
+        raise ValueError(f"a region of polygons with {lengths} corners")
+    return tuple(arrays.take("<f8", (n, 2)) for n in lengths)
 
 
 def _memory_head(memory: ClickMemory | None, arrays: _Arrays) -> list[Any] | None:

@@ -8,7 +8,7 @@ store has them. What a user can do with it is in `actions`. To be used from one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +22,8 @@ from napari_nucleus.core.prompts import MaskLogits, Prompts
 from napari_nucleus.session.columns import RowFilter, RowOrder
 from napari_nucleus.session.edits import Edit, Touched
 from napari_nucleus.session.history import History
+from napari_nucleus.session.provenance import MadeBy, known_models
+from napari_nucleus.session.regions import Polygons, Region
 from napari_nucleus.session.run import Run
 from napari_nucleus.session.store import Store
 from napari_nucleus.session.table import ClickMemory, NucleusRow
@@ -52,11 +54,17 @@ class Document:
     changed
         Emitted as ``changed(box, kinds)`` after a change; ``kinds`` holds some of ``"labels"``,
         ``"classes"`` and ``"table"``. Changes far apart are announced box by box.
+    regions_changed
+        Emitted after regions have come or gone.
+    scheme_changed
+        Emitted when `scheme` is another, before what changed with it is announced.
     history_changed
         Emitted when what undo and redo would do has changed.
     """
 
+    scheme_changed: ClassVar[Signal] = Signal()
     changed: ClassVar[Signal] = Signal(tuple, frozenset)
+    regions_changed: ClassVar[Signal] = Signal()
     history_changed: ClassVar[Signal] = Signal()
 
     def __init__(
@@ -90,6 +98,11 @@ class Document:
     def count(self) -> int:
         """Number of nuclei."""
         return self.store.count()
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions signed off or excluded, by id; the same tuple until one changes."""
+        return self.store.regions()
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -228,6 +241,11 @@ class Document:
             tuple(self.logits(row.id) for row in rows),
         )
 
+    @property
+    def models(self) -> tuple[MadeBy, ...]:
+        """All models that ever made an edit here, undone ones included, the first one first."""
+        return known_models(self.store)
+
     def tiles(self) -> Iterator[tuple[Box, NDArray[np.int32]]]:
         """Yield box and labels of each tile that may hold nuclei, row by row."""
         for box in self.store.tile_boxes():
@@ -267,6 +285,18 @@ class Document:
         self._announce(touched, stepped=action_id is not None)
         return action_id
 
+    def commit_in_steps(
+        self, name: str, edits: Iterable[Edit]
+    ) -> Generator[None, None, int | None]:
+        """Do as `commit`, pausing after each edit.
+
+        It is one transaction all the same: the document must not be changed while it pauses, and
+        if the generator is closed, nothing has happened.
+        """
+        action_id, touched = yield from self.history.record_in_steps(name, edits)
+        self._announce(touched, stepped=action_id is not None)
+        return action_id
+
     def amend(self, action_id: int, make: Callable[[], tuple[str, Edit]]) -> None:
         """Put another edit in the place of the last step; see `History.amend`."""
         self._announce(self.history.amend(action_id, make))
@@ -294,9 +324,14 @@ class Document:
         self._announce(step[1])
         return step[0].name
 
-    def run(self, name: str) -> Run:
+    @property
+    def is_running(self) -> bool:
+        """True while nuclei of a run can still come in."""
+        return any(not run.stopped for run in self._open_runs.values())
+
+    def run(self, name: str, within: Polygons = (), made_by: MadeBy | None = None) -> Run:
         """Begin a long action that adds nuclei tile by tile as one undo step; see `Run`."""
-        run = Run(self, self.history.begin(name), name)
+        run = Run(self, self.history.begin(name), name, within, made_by)
         self._open_runs[run.action_id] = run
         self.history_changed.emit()
         return run
@@ -313,8 +348,13 @@ class Document:
         self.history_changed.emit()
 
     def _announce(self, touched: Touched, stepped: bool = True) -> None:
+        if touched.scheme is not None:
+            self.scheme = touched.scheme
+            self.scheme_changed.emit()
         kinds = frozenset(touched.kinds)
         for box in touched.areas():
             self.changed.emit(box, kinds)
+        if touched.regions:
+            self.regions_changed.emit()
         if stepped:
             self.history_changed.emit()

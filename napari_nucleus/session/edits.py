@@ -1,8 +1,9 @@
 """Edits: what changed, small enough to keep for ever, and its own inverse.
 
-An edit is a set of `Patch` (these pixels went from nucleus a to nucleus b) and of `NucleusChange`
-(row and click memory before and after). Its size follows the pixels that changed, never the image.
-Edits know nothing of what the user meant (`actions`) and how they are kept (`store`).
+An edit is a set of `Patch` (these pixels went from nucleus a to nucleus b), of `NucleusChange`
+(row and click memory before and after) and of `RegionChange` (a region before and after). Its size
+follows what changed, never the image. Edits know nothing of what the user meant (`actions`) and how
+they are kept (`store`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.geometry import Box, box_area, box_union
 from napari_nucleus.session.grid import TILE_SIZE
+from napari_nucleus.session.provenance import MadeBy, note_model
+from napari_nucleus.session.recoding import Recoding, apply_recoding
+from napari_nucleus.session.regions import Region
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ __all__ = [
     "Edit",
     "NucleusChange",
     "Patch",
+    "RegionChange",
     "Touched",
     "apply_edit",
     "patches_between",
@@ -95,21 +101,48 @@ class NucleusChange:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionChange:
+    """A region before and after; None where there was or is none."""
+
+    before: Region | None
+    after: Region | None
+
+    def __post_init__(self) -> None:
+        if self.before is None and self.after is None:
+            raise ValueError("a change needs a region before or after")
+
+    @property
+    def id(self) -> int:
+        """Id of the region."""
+        region = self.after or self.before
+        assert region is not None
+        return region.id
+
+    def inverse(self) -> RegionChange:
+        """Return the change back."""
+        return RegionChange(self.after, self.before)
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """One invertible change of the document.
 
-    Patches of one edit share no pixel, so their order does not matter.
+    Patches of one edit share no pixel, so their order does not matter. A ``recoding`` comes with
+    another class scheme; ``made_by`` is the model that found what the edit brings.
     """
 
     patches: tuple[Patch, ...] = ()
     changes: tuple[NucleusChange, ...] = ()
+    regions: tuple[RegionChange, ...] = ()
+    recoding: Recoding | None = None
+    made_by: MadeBy | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.patches or self.changes)
+        return bool(self.patches or self.changes or self.regions or self.recoding is not None)
 
     @property
     def box(self) -> Box | None:
-        """Smallest box that holds all that changed; None for an empty edit."""
+        """Smallest box that holds all nuclei that changed; None if none did."""
         union: Box | None = None
         for box in _boxes(self):
             union = box if union is None else box_union(union, box)
@@ -118,7 +151,11 @@ class Edit:
     def inverse(self) -> Edit:
         """Return the edit that undoes this one to the last bit."""
         return Edit(
-            tuple(p.inverse() for p in self.patches), tuple(c.inverse() for c in self.changes)
+            tuple(p.inverse() for p in self.patches),
+            tuple(c.inverse() for c in self.changes),
+            tuple(r.inverse() for r in self.regions),
+            None if self.recoding is None else self.recoding.inverse(),
+            self.made_by,
         )
 
 
@@ -166,6 +203,12 @@ def apply_edit(store: Store, edit: Edit) -> None:
     memories = {c.id: c.memory_after for c in edit.changes if c.memory_after is not c.memory_before}
     if memories:
         store.put_memories(memories)
+    if edit.recoding is not None:
+        apply_recoding(store, edit.recoding)
+    if edit.made_by is not None:
+        note_model(store, edit.made_by)
+    if edit.regions:
+        store.put_regions({change.id: change.after for change in edit.regions})
 
 
 def _apply_patches(store: Store, patches: Sequence[Patch]) -> None:
@@ -193,10 +236,16 @@ class Touched:
     kinds
         Some of ``"labels"`` (pixels), ``"classes"`` (the class of a nucleus, or the number of
         nuclei of a class) and ``"table"`` (rows).
+    regions
+        True if regions changed; they lie in no box, for what shows nuclei does not show them.
+    scheme
+        The class scheme that holds from now on; None if it is as it was.
     """
 
     def __init__(self) -> None:
         self.kinds: set[str] = set()
+        self.regions = False
+        self.scheme: ClassScheme | None = None
         self._groups: dict[tuple[int, int], Box] = {}
 
     @classmethod
@@ -215,6 +264,12 @@ class Touched:
             self.kinds.add("table")
         if any(_changes_class(change) for change in edit.changes):
             self.kinds.add("classes")
+        if edit.regions:
+            self.regions = True
+        if edit.recoding is not None:
+            self.scheme = edit.recoding.after.scheme
+            if len(edit.recoding.ids):
+                self.kinds |= {"table", "classes"}
         for box in _boxes(edit):
             cell = (box[0] // TILE_SIZE, box[1] // TILE_SIZE)
             known = self._groups.get(cell)
@@ -239,6 +294,8 @@ def _changes_class(change: NucleusChange) -> bool:
 
 
 def _boxes(edit: Edit) -> Iterable[Box]:
+    if edit.recoding is not None and edit.recoding.box is not None:
+        yield edit.recoding.box
     for patch in edit.patches:
         yield patch.box
     for change in edit.changes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from napari_nucleus.session.columns import Entry, RowColumns
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import TILE_SIZE, GridIndex
 from napari_nucleus.session.pyramid import level_box, level_count, sample
+from napari_nucleus.session.regions import Region
 from napari_nucleus.session.store import ActionEntry, Opinions, opinions_of, pieces_of
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
@@ -48,13 +49,16 @@ class MemoryStore:
     def __init__(self, shape: tuple[int, int], tile_size: int = TILE_SIZE) -> None:
         if len(shape) != 2 or min(shape) < 1:
             raise ValueError(f"a document needs a height and a width of at least 1, got {shape}")
+        self.annotator = ""
         self._shape = int(shape[0]), int(shape[1])
         self._size = tile_size
         self._tiles: dict[tuple[int, int], NDArray[np.int32]] = {}
         self._rows: dict[int, NucleusRow] = {}
         self._grid = GridIndex(tile_size)
         self._classes: Counter[int] = Counter()
+        self._untouched = 0
         self._memories: dict[int, ClickMemory] = {}
+        self._regions: tuple[Region, ...] = ()
         self._facts: dict[str, str] = {}
         self._next_id = 1
         self._columns = RowColumns(self._column_entries)
@@ -173,12 +177,15 @@ class MemoryStore:
 
     def count_untouched(self) -> int:
         """Return the number of nuclei that no user has looked at."""
-        return sum(not row.touched for row in self._rows.values())
+        return self._untouched
 
-    def opinions(self) -> Opinions:
-        """Return what models think of the nuclei that no user has looked at, as arrays."""
+    def opinions(self, box: Box | None = None) -> Opinions:
+        """Return what models think of nuclei that no user has looked at; all, or those in a box."""
+        rows = self._rows.values() if box is None else map(self._rows.__getitem__, self.ids_in(box))
         return opinions_of(
-            (row.id, row.score, row.iou, row.area) for row in self._rows.values() if not row.touched
+            (row.id, row.score, row.iou, row.area, row.agreement, *row.centroid_yx)
+            for row in rows
+            if not row.touched
         )
 
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
@@ -194,6 +201,16 @@ class MemoryStore:
             self._change_row(nucleus_id, None)
         self._columns.drop(ids)
 
+    def put_classes(
+        self,
+        ids: Sequence[int],
+        class_ids: Sequence[int],
+        class_prob: Sequence[tuple[float, ...]],
+    ) -> None:
+        """Give rows that exist another class and other probabilities; the rest stays."""
+        new = zip(self.rows(ids), class_ids, class_prob, strict=True)
+        self.put_rows([replace(row, class_id=c, class_prob=p) for row, c, p in new])
+
     def _change_row(self, nucleus_id: int, row: NucleusRow | None) -> None:
         self._on_rollback(self._set_row, nucleus_id, self._rows.get(nucleus_id))
         self._set_row(nucleus_id, row)
@@ -203,10 +220,12 @@ class MemoryStore:
         if old is not None:
             self._grid.discard(nucleus_id, old.box)
             self._classes[old.class_id] -= 1
+            self._untouched -= not old.touched
         if row is not None:
             self._rows[nucleus_id] = row
             self._grid.add(nucleus_id, row.box)
             self._classes[row.class_id] += 1
+            self._untouched += not row.touched
 
     def ids(self) -> NDArray[np.int64]:
         """Return all ids, ascending."""
@@ -263,6 +282,18 @@ class MemoryStore:
         """Set an entry, or forget it for None, with its way back."""
         self._on_rollback(_set, kept, key, kept.get(key))
         _set(kept, key, value)
+
+    # ---- regions
+
+    def regions(self) -> tuple[Region, ...]:
+        """Return all regions in the order of their ids; the same tuple until one changes."""
+        return self._regions
+
+    def put_regions(self, regions: Mapping[int, Region | None]) -> None:
+        """Set regions; None takes away."""
+        self._on_rollback(setattr, self, "_regions", self._regions)
+        kept = {region.id: region for region in self._regions} | dict(regions)
+        self._regions = tuple(kept[i] for i in sorted(kept) if kept[i] is not None)  # type: ignore[misc]
 
     # ---- facts
 

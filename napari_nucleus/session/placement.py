@@ -7,6 +7,8 @@
 - A run replaces nuclei that are automatic, untouched and older than the run, if their centroid
   lies in the core of the tile or if a new nucleus covers most of them (the same nucleus, seen
   from the other side of a seam).
+- A run leaves nuclei alone whose centroid lies off its ground (`regions.Ground`).
+- A new nucleus notes how far it agrees with what another model had found in its place.
 - Pixels and nuclei that the user worked on since the run began are left as they are, even where
   that work was undone, so that the user's steps can be undone and redone on their own.
 """
@@ -14,7 +16,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +25,15 @@ from numpy.typing import NDArray
 from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.geometry import Box, box_area, box_intersection, box_union, clip_box
 from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.schemes import mapped_probabilities
 from napari_nucleus.errors import LabelsError
 from napari_nucleus.session.edits import Edit, NucleusChange, Patch
 from napari_nucleus.session.masks import TightMask, largest_part, place_mask, tight_mask
+from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.store import Store
 from napari_nucleus.session.table import NucleusRow, NucleusState, remember
 
-__all__ = ["KEPT_SHARE", "Placed", "Replacement", "Reserved", "class_ids_of", "place_nuclei"]
+__all__ = ["KEPT_SHARE", "Placed", "Replacement", "Reserved", "in_scheme", "place_nuclei"]
 
 KEPT_SHARE = 0.5
 """Share of a new nucleus that must remain after neighbours have kept their pixels."""
@@ -83,24 +88,38 @@ class Reserved:
         return out
 
 
-def class_ids_of(nuclei: Nuclei, scheme: ClassScheme) -> NDArray[np.int32]:
-    """Return the class id ``(n,)`` of each nucleus; 0 in a batch without classes.
+def in_scheme(
+    nuclei: Nuclei, scheme: ClassScheme, source: ClassScheme | None = None
+) -> tuple[NDArray[np.int32], Nuclei]:
+    """Return the class id ``(n,)`` of each nucleus in a document's scheme, and the batch in it.
+
+    Parameters
+    ----------
+    nuclei
+        The batch; without class columns its ids are 0.
+    scheme
+        The document's.
+    source
+        The scheme of the batch's columns, such as a model's; by default the document's. Classes go
+        from one to the other by the rule of `core.schemes`.
 
     Raises
     ------
     LabelsError
-        If the batch has another number of classes than the scheme.
+        If the batch has another number of classes than its scheme.
     """
     columns = nuclei.class_prob.shape[1]
     if columns == 0:
-        return np.zeros(len(nuclei), np.int32)
-    if columns != len(scheme):
+        return np.zeros(len(nuclei), np.int32), nuclei
+    whose, source = ("its model", source) if source else ("this document", scheme)
+    if columns != len(source):
         raise LabelsError(
             f"{nuclei.source or 'import'}: {columns} class columns, but the scheme "
-            f"{scheme.name!r} of this document has {len(scheme)}; nothing was added. "
+            f"{source.name!r} of {whose} has {len(source)}; nothing was added. "
             "Map the classes by name first."
         )
-    return scheme.ids_of_probabilities(nuclei.class_prob)
+    class_ids, class_prob = mapped_probabilities(nuclei.class_prob, source, scheme)
+    return class_ids, replace(nuclei, class_prob=class_prob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +132,24 @@ class Replacement:
         The part of the tile whose nuclei it owns, level-0 pixels.
     first_id
         First id that was free when the run began; nuclei from it on belong to the run.
+    ground
+        Where the run may work.
     """
 
     core: Box
     first_id: int
+    ground: Ground = field(default_factory=Ground)
 
     def owns(self, row: NucleusRow) -> bool:
         """Return True if a nucleus's centroid lies in the core."""
         (y, x), (y0, x0, y1, x1) = row.centroid_yx, self.core
         return y0 <= y < y1 and x0 <= x < x1
+
+    def reaches(self, rows: Sequence[NucleusRow]) -> list[NucleusRow]:
+        """Return those of these nuclei that may be replaced: automatic ones on the ground."""
+        rows = [row for row in rows if row.state is NucleusState.AUTOMATIC]
+        held = self.ground.holds(np.array([row.centroid_yx for row in rows]).reshape(-1, 2))
+        return [row for row, on_it in zip(rows, held.tolist(), strict=True) if on_it]
 
 
 def place_nuclei(
@@ -156,6 +184,7 @@ def place_nuclei(
     entered: list[int] = []
     trimmed_px, trimmed_by, left_out, outside = 0, set[int](), 0, 0
     source = nuclei.source or str(state)
+    others = _Others(canvas, source)
     for i in np.argsort(-nuclei.score, kind="stable").tolist():
         box = clip_box(nuclei.boxes[i], store.shape)
         mask = nuclei.masks[i]
@@ -185,6 +214,7 @@ def place_nuclei(
             float(nuclei.score[i]),
             state=state,
             source=source,
+            agreement=others.agreement(room.shape),
         )
         changes.append(NucleusChange(None, row, None, remember(None, nuclei.logits[i])))
     for row in canvas.dropped:
@@ -215,13 +245,11 @@ def _canvas(
     if replacement is not None:
         core = clip_box(replacement.core, store.shape)
         near = set(store.ids_in(core)) | set(store.ids_in(window) if window else ())
-        for nucleus_id in sorted(near):
-            row = store.row(nucleus_id) if nucleus_id < replacement.first_id else None
-            untouched = row is not None and row.state is NucleusState.AUTOMATIC
-            if row is None or not untouched or (reserved and nucleus_id in reserved.ids):
-                continue
+        spared = reserved.ids if reserved else set()
+        rows = store.rows([i for i in sorted(near - spared) if i < replacement.first_id])
+        for row in replacement.reaches(rows):
             if replacement.owns(row) or (window and box_intersection(row.box, window)):
-                old[nucleus_id] = row
+                old[row.id] = row
     for row in old.values():
         window = row.box if window is None else box_union(window, row.box)
     if window is None:
@@ -236,6 +264,37 @@ def _canvas(
         if replacement is not None and replacement.owns(row):
             canvas.drop(row)
     return canvas
+
+
+class _Others:
+    """What other models had found where a batch goes, to be compared with."""
+
+    def __init__(self, canvas: _Canvas, source: str) -> None:
+        rows = [*canvas.dropped, *canvas.old.values()]
+        self._canvas = canvas
+        self._areas = {row.id: row.area for row in rows if row.source != source}
+        # They are taken to have looked where they found something, and between that.
+        boxes = [row.box for row in rows if row.id in self._areas]
+        self._seen = reduce(box_union, boxes) if boxes else None
+        self._known = {row.id: row for row in rows if row.source == source}
+
+    def agreement(self, shape: TightMask) -> float | None:
+        """Return the IoU with the same nucleus as another model found it; None if none looked."""
+        ids, counts = self._canvas.held_before(shape)
+        best = 0.0
+        for nucleus_id, common in zip(ids, counts, strict=True):
+            if nucleus_id in self._areas:
+                best = max(best, common / (shape.area + self._areas[nucleus_id] - common))
+            elif nucleus_id in self._known and 2 * common > shape.area:
+                # The same model again: what was known of this nucleus stays.
+                return self._known[nucleus_id].agreement
+        if best:
+            return best
+        y, x = shape.centroid_yx
+        inside = self._seen is not None and (
+            self._seen[0] <= y < self._seen[2] and self._seen[1] <= x < self._seen[3]
+        )
+        return 0.0 if inside else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,6 +342,14 @@ class _Canvas:
             covered,
             frozenset(holders.tolist()) - {row.id for row in covered} - {0},
         )
+
+    def held_before(self, shape: TightMask) -> tuple[list[int], list[int]]:
+        """Return which nuclei held pixels of a shape before, and how many each."""
+        if self.before is self.after:
+            return [], []
+        held = self.before[self._at(shape.box)][shape.mask]
+        ids, counts = np.unique(held[held > 0], return_counts=True)
+        return ids.tolist(), counts.tolist()
 
     def drop(self, row: NucleusRow) -> None:
         """Take an old nucleus out."""

@@ -16,6 +16,7 @@ import filelock
 
 from napari_nucleus.errors import ProjectError
 from napari_nucleus.session.project_file import connect, copy_whole, lock_of, release, set_journal
+from napari_nucleus.session.schema import migrate
 
 __all__ = ["MOST_COPIES", "Saving"]
 
@@ -65,7 +66,9 @@ class Saving:
         try:
             self._part.unlink(missing_ok=True)
             copy_whole(self._source, self._part)
-        except (OSError, sqlite3.Error) as error:
+            with contextlib.closing(connect(self._part)) as part:
+                migrate(part)  # one that was only read may be of an older version
+        except (OSError, ValueError, sqlite3.Error) as error:
             raise self._failure(error) from error
 
     def take_place(self) -> tuple[sqlite3.Connection, filelock.BaseFileLock | None]:

@@ -22,7 +22,9 @@ from napari_nucleus.session.codec import decode_memory, encode_memory
 from napari_nucleus.session.columns import Entry, RowColumns
 from napari_nucleus.session.grid import TILE_SIZE, cells_of
 from napari_nucleus.session.pyramid import level_count
+from napari_nucleus.session.regions import Region
 from napari_nucleus.session.sqlite_journal import SqliteJournal
+from napari_nucleus.session.sqlite_regions import RegionTable
 from napari_nucleus.session.sqlite_tiles import TileTables
 from napari_nucleus.session.store import Opinions, opinions_of
 from napari_nucleus.session.table import TOUCHED_STATES, ClickMemory, NucleusRow, NucleusState
@@ -40,7 +42,12 @@ NEXT_ID, HEIGHT, WIDTH, SIZE = "next_id", "height", "width", "tile_size"
 
 TOUCHED = tuple(state.value for state in TOUCHED_STATES)
 
-COLUMNS = "id, y0, x0, y1, x1, area, cy, cx, class_id, class_prob, score, iou, state, source"
+COLUMNS = (
+    "id, y0, x0, y1, x1, area, cy, cx, class_id, class_prob, score, iou, state, source, agreement"
+)
+
+OPINION = "id, score, iou, area, agreement, cy, cx"
+"""What `opinions_of` takes."""
 
 
 class SqliteStore(SqliteJournal):
@@ -80,7 +87,9 @@ class SqliteStore(SqliteJournal):
         self._tiles = TileTables(
             connection, self._size, level_count(self._shape), cached_tiles, self._decoded
         )
+        self._regions = RegionTable(connection, self._decoded)
         self._classes = self._counted_classes()
+        self._untouched = self._counted_untouched()
         self._columns = RowColumns(self._column_entries)
         if not read_only:
             with self.transaction():
@@ -101,7 +110,7 @@ class SqliteStore(SqliteJournal):
     def move_to(self, connection: sqlite3.Connection, name: str) -> None:
         """Go on in a copy of the file, which may be changed."""
         self._sql, self.name, self.read_only = connection, name, False
-        self._tiles.connection = connection
+        self._tiles.connection = self._regions.connection = connection
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,7 +131,7 @@ class SqliteStore(SqliteJournal):
             raise RuntimeError("transactions do not nest")
         if self.read_only:
             raise ProjectError(f"{self.name} is open to read only; nothing was changed.")
-        next_id, classes = self._next_id, self._classes.copy()
+        next_id, classes, untouched = self._next_id, self._classes.copy(), self._untouched
         try:
             self._sql.execute("BEGIN IMMEDIATE")
             self._open = True
@@ -134,7 +143,7 @@ class SqliteStore(SqliteJournal):
             self._tiles.settle()
         except BaseException as error:
             self._take_back()
-            self._next_id, self._classes = next_id, classes
+            self._next_id, self._classes, self._untouched = next_id, classes, untouched
             self._columns.forget()
             if isinstance(error, sqlite3.Error):
                 raise ProjectError(_sentence(self.name, error)) from error
@@ -144,6 +153,7 @@ class SqliteStore(SqliteJournal):
 
     def _take_back(self) -> None:
         self._tiles.take_back()
+        self._regions.forget()
         if self._sql.in_transaction:
             self._sql.execute("ROLLBACK")
 
@@ -203,16 +213,14 @@ class SqliteStore(SqliteJournal):
 
     def count_untouched(self) -> int:
         """Return the number of nuclei that no user has looked at."""
-        query = "SELECT COUNT(*) FROM nucleus WHERE state NOT IN (?, ?)"
-        return self._sql.execute(query, TOUCHED).fetchone()[0]
+        return self._untouched
 
-    def opinions(self) -> Opinions:
-        """Return what models think of the nuclei that no user has looked at, as arrays."""
-        return opinions_of(
-            self._sql.execute(
-                "SELECT id, score, iou, area FROM nucleus WHERE state NOT IN (?, ?)", TOUCHED
-            )
-        )
+    def opinions(self, box: Box | None = None) -> Opinions:
+        """Return what models think of nuclei that no user has looked at; all, or those in a box."""
+        query = f"SELECT {OPINION} FROM nucleus WHERE state NOT IN (?, ?)"
+        if box is None:
+            return opinions_of(self._sql.execute(query, TOUCHED))
+        return opinions_of(self._of_ids(f"{query} AND id", self.ids_in(box), TOUCHED))
 
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
         """Insert rows, or replace those with the same id."""
@@ -220,8 +228,9 @@ class SqliteStore(SqliteJournal):
         stays = self._forget_places([row.id for row in rows], {row.id: row.box for row in rows})
         for row in rows:
             self._classes[row.class_id] += 1
+            self._untouched += not row.touched
         self._sql.executemany(
-            f"INSERT OR REPLACE INTO nucleus ({COLUMNS}) VALUES ({', '.join('?' * 14)})",
+            f"INSERT OR REPLACE INTO nucleus ({COLUMNS}) VALUES ({', '.join('?' * 15)})",
             map(_values_of, rows),
         )
         self._sql.executemany(
@@ -243,6 +252,24 @@ class SqliteStore(SqliteJournal):
         self._sql.executemany("DELETE FROM nucleus WHERE id = ?", [(int(i),) for i in ids])
         self._columns.drop(ids)
 
+    def put_classes(
+        self,
+        ids: Sequence[int],
+        class_ids: Sequence[int],
+        class_prob: Sequence[tuple[float, ...]],
+    ) -> None:
+        """Give rows that exist another class and other probabilities; the rest stays."""
+        self._check_open()
+        for (class_id,) in self._of_ids("SELECT class_id FROM nucleus WHERE id", ids):
+            self._classes[class_id] -= 1
+        self._classes.update(class_ids)
+        blobs = [np.asarray(prob, "<f8").tobytes() for prob in class_prob]
+        self._sql.executemany(
+            "UPDATE nucleus SET class_id = ?, class_prob = ? WHERE id = ?",
+            list(zip(class_ids, blobs, ids, strict=True)),
+        )
+        self._columns.put_classes(ids, class_ids)
+
     def _forget_places(
         self, ids: Sequence[int], boxes: Mapping[int, Box] | None = None
     ) -> set[int]:
@@ -252,10 +279,11 @@ class SqliteStore(SqliteJournal):
         """
         stays: set[int] = set()
         gone: list[tuple[int, int, int]] = []
-        for nucleus_id, class_id, *box in self._of_ids(
-            "SELECT id, class_id, y0, x0, y1, x1 FROM nucleus WHERE id", ids
+        for nucleus_id, class_id, state, *box in self._of_ids(
+            "SELECT id, class_id, state, y0, x0, y1, x1 FROM nucleus WHERE id", ids
         ):
             self._classes[class_id] -= 1
+            self._untouched -= state not in TOUCHED
             if boxes is not None and tuple(box) == tuple(boxes[nucleus_id]):
                 stays.add(nucleus_id)
             else:
@@ -263,12 +291,12 @@ class SqliteStore(SqliteJournal):
         self._sql.executemany("DELETE FROM place WHERE r = ? AND c = ? AND id = ?", gone)
         return stays
 
-    def _of_ids(self, query: str, ids: Sequence[int]) -> Iterator[tuple]:
+    def _of_ids(self, query: str, ids: Sequence[int], before: Sequence = ()) -> Iterator[tuple]:
         """Yield the rows of a query that ends in the column of the ids."""
         for start in range(0, len(ids), ASKED_AT_ONCE):
             part = [int(i) for i in ids[start : start + ASKED_AT_ONCE]]
             yield from self._sql.execute(
-                f"{query} IN ({', '.join('?' * len(part))})", part
+                f"{query} IN ({', '.join('?' * len(part))})", [*before, *part]
             ).fetchall()
 
     def ids(self) -> NDArray[np.int64]:
@@ -327,6 +355,10 @@ class SqliteStore(SqliteJournal):
         """Return the number of nuclei of each class id that has any."""
         return {class_id: n for class_id, n in sorted(self._classes.items()) if n}
 
+    def _counted_untouched(self) -> int:
+        query = "SELECT COUNT(*) FROM nucleus WHERE state NOT IN (?, ?)"
+        return self._sql.execute(query, TOUCHED).fetchone()[0]
+
     def _counted_classes(self) -> Counter[int]:
         rows = self._sql.execute("SELECT class_id, COUNT(*) FROM nucleus GROUP BY class_id")
         return Counter(dict(rows.fetchall()))
@@ -359,6 +391,17 @@ class SqliteStore(SqliteJournal):
                     (int(nucleus_id), encode_memory(memory)),
                 )
 
+    # ---- regions
+
+    def regions(self) -> tuple[Region, ...]:
+        """Return all regions in the order of their ids; the same tuple until one changes."""
+        return self._regions.all()
+
+    def put_regions(self, regions: Mapping[int, Region | None]) -> None:
+        """Set regions; None takes away."""
+        self._check_open()
+        self._regions.put(regions)
+
     # ---- facts
 
     def fact(self, key: str) -> str | None:
@@ -382,7 +425,8 @@ class SqliteStore(SqliteJournal):
 
 
 def _row_of(values: Sequence) -> NucleusRow:
-    nucleus_id, y0, x0, y1, x1, area, cy, cx, class_id, prob, score, iou, state, source = values
+    nucleus_id, y0, x0, y1, x1, area, cy, cx, class_id, prob, *rest = values
+    score, iou, state, source, agreement = rest
     return NucleusRow(
         nucleus_id,
         (y0, x0, y1, x1),
@@ -394,6 +438,7 @@ def _row_of(values: Sequence) -> NucleusRow:
         iou,
         NucleusState(state),
         source,
+        agreement,
     )
 
 
@@ -410,6 +455,7 @@ def _values_of(row: NucleusRow) -> tuple:
         None if row.iou is None else float(row.iou),
         row.state.value,
         row.source,
+        None if row.agreement is None else float(row.agreement),
     )
 
 

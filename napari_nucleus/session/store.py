@@ -20,6 +20,7 @@ from napari_nucleus.core.geometry import Box
 from napari_nucleus.session.columns import RowColumns
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import cells_of
+from napari_nucleus.session.regions import Region
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
 __all__ = ["ActionEntry", "Opinions", "Piece", "Store", "opinions_of", "pieces_of"]
@@ -39,17 +40,28 @@ class ActionEntry:
 class Opinions(NamedTuple):
     """Nuclei that no user has looked at: ``(n,)`` arrays in the order of their ids.
 
-    ``iou`` is NaN where no click model has judged.
+    ``iou`` is NaN where no click model has judged, ``agreement`` where only one model has looked;
+    ``centroid_yx`` is ``(n, 2)``.
     """
 
     ids: NDArray[np.int64]
     score: NDArray[np.float64]
     iou: NDArray[np.float64]
     area: NDArray[np.int64]
+    agreement: NDArray[np.float64]
+    centroid_yx: NDArray[np.float64]
 
 
 class Store(Protocol):
-    """Keeps a document. Writes are allowed inside `transaction` only."""
+    """Keeps a document. Writes are allowed inside `transaction` only.
+
+    Attributes
+    ----------
+    annotator
+        Who works on it; noted where the store and actions keep such notes.
+    """
+
+    annotator: str
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -108,8 +120,11 @@ class Store(Protocol):
         """Return the number of nuclei that no user has looked at."""
         ...
 
-    def opinions(self) -> Opinions:
-        """Return what models think of the nuclei that no user has looked at, as arrays."""
+    def opinions(self, box: Box | None = None) -> Opinions:
+        """Return what models think of nuclei that no user has looked at, as arrays.
+
+        Of all, or of those whose boxes meet ``box``.
+        """
         ...
 
     def put_rows(self, rows: Sequence[NucleusRow]) -> None:
@@ -118,6 +133,15 @@ class Store(Protocol):
 
     def drop_rows(self, ids: Sequence[int]) -> None:
         """Remove rows; their ids are not used again."""
+        ...
+
+    def put_classes(
+        self,
+        ids: Sequence[int],
+        class_ids: Sequence[int],
+        class_prob: Sequence[tuple[float, ...]],
+    ) -> None:
+        """Give rows that exist another class and other probabilities; the rest stays."""
         ...
 
     def ids(self) -> NDArray[np.int64]:
@@ -155,6 +179,16 @@ class Store(Protocol):
 
     def put_memories(self, memories: Mapping[int, ClickMemory | None]) -> None:
         """Set click memories; None forgets."""
+        ...
+
+    # ---- regions
+
+    def regions(self) -> tuple[Region, ...]:
+        """Return all regions in the order of their ids; the same tuple until one changes."""
+        ...
+
+    def put_regions(self, regions: Mapping[int, Region | None]) -> None:
+        """Set regions; None takes away."""
         ...
 
     # ---- facts: what is kept beside the nuclei, as short texts
@@ -216,11 +250,20 @@ class Store(Protocol):
         ...
 
 
-def opinions_of(rows: Iterable[tuple[int, float, float | None, int]]) -> Opinions:
-    """Return id, score, IoU and area of nuclei, in any order, as arrays."""
-    table = np.array(sorted(rows), float).reshape(-1, 4)
-    ids, score, iou, area = table.T
-    return Opinions(ids.astype(np.int64), score, iou, area.astype(np.int64))
+def opinions_of(rows: Iterable[tuple]) -> Opinions:
+    """Return nuclei in any order as arrays.
+
+    Parameters
+    ----------
+    rows
+        Id, score, IoU or None, area, agreement or None, and the two coordinates of the centroid.
+    """
+    table = np.array(list(rows), float).reshape(-1, 7)
+    table = table[np.argsort(table[:, 0])]
+    ids, score, iou, area, agreement = table[:, :5].T
+    return Opinions(
+        ids.astype(np.int64), score, iou, area.astype(np.int64), agreement, table[:, 5:]
+    )
 
 
 def pieces_of(box: Box, size: int) -> Iterator[Piece]:

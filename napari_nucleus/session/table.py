@@ -60,6 +60,9 @@ class NucleusRow:
         How it came to be as it is.
     source
         What found it: a model's name, ``"import"`` or the name of the import, ``"user"``.
+    agreement
+        IoU with the same nucleus as another model had found it before, 0 if that model found none
+        where it had looked; None if only one model ever looked.
     """
 
     id: int
@@ -72,6 +75,7 @@ class NucleusRow:
     iou: float | None = None
     state: NucleusState = NucleusState.USER
     source: str = "user"
+    agreement: float | None = None
 
     @property
     def touched(self) -> bool:

@@ -110,6 +110,15 @@ def test_cores_cover_a_region_once_from_the_starting_point_outwards(shape, scale
     assert distances == sorted(distances)
 
 
+def test_tiles_where_nothing_is_wanted_are_not_planned():
+    def wanted(core):
+        return core[1] >= 64
+
+    specs = plan_tiles((128, 192), INFO, FULL, wanted=wanted)
+    assert [spec.core[:2] for spec in specs] == [(0, 64), (64, 64), (0, 128), (64, 128)]
+    assert plan_tiles((128, 192), INFO, FULL, wanted=lambda _: False) == []
+
+
 def test_a_sample_is_one_tile_of_the_model_and_bounded():
     assert sample_size(INFO, 0.25) == 128
     assert sample_size(INFO, None) == 64

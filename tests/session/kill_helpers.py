@@ -29,6 +29,7 @@ from napari_nucleus.session.project import ImageReference, Project
 
 SHAPE = (700, 600)
 STEPS = 400
+KINDS = ["add", "refine", "remove", "class", "import", "run", "undo", "redo", "region", "lift"]
 
 
 def script(document: Document, seed: int) -> Iterator[None]:
@@ -36,7 +37,7 @@ def script(document: Document, seed: int) -> Iterator[None]:
     rng = np.random.default_rng(seed)
     run = None
     for number in range(STEPS):
-        kind = rng.choice(["add", "refine", "remove", "class", "import", "run", "undo", "redo"])
+        kind = rng.choice(KINDS)
         size, y, x = rng.integers(4, 40, 2), int(rng.integers(0, 660)), int(rng.integers(0, 560))
         box = (y, x, y + int(size[0]), x + int(size[1]))
         outline = Outline(
@@ -59,6 +60,13 @@ def script(document: Document, seed: int) -> Iterator[None]:
                     run.close()
             elif kind == "import":
                 actions.import_nuclei(document, batch(box, (box[0], 0, box[2], 9)))
+            elif kind == "region":
+                place = [(y, x), (y + 300, x), (y + 300, x + 300), (y, x + 200)]
+                act = actions.sign_off if number % 2 else actions.exclude
+                options = {} if number % 2 else {"remove_nuclei": True}
+                act(document, [place], note=f"{number}", made="2026-01-01", **options)
+            elif kind == "lift" and document.regions:
+                actions.drop_region(document, document.regions[0].id)
             elif kind == "add" or target is None:
                 actions.add(document, outline)
             elif kind == "refine":

@@ -74,14 +74,21 @@ def seen(memory):
     return prompts, None if z is None else (z.grid.tobytes(), z.grid.dtype.str, z.window)
 
 
+def seen_region(region):
+    """A region as plain values that compare to the last bit."""
+    points = tuple(p.tobytes() for p in region.polygons)
+    return region.id, region.kind.value, points, region.note, region.annotator, region.made
+
+
 def snapshot(document):
-    """All that a user could see of a document's nuclei, as comparable values."""
+    """All that a user could see of a document's nuclei and regions, as comparable values."""
     labels, rows = document.to_arrays()
     return (
         labels.tobytes(),
         tuple(rows),
         tuple(seen(document.memory(row.id)) for row in rows),
         document.counts_by_class(),
+        tuple(seen_region(region) for region in document.regions),
     )
 
 
@@ -100,6 +107,7 @@ def check_consistent(document):
         counts[row.class_id] = counts.get(row.class_id, 0) + 1
     assert document.counts_by_class() == dict(sorted(counts.items()))
     assert document.count == len(rows)
+    assert document.store.count_untouched() == sum(not row.touched for row in rows)
     assert document.ids.tolist() == [row.id for row in rows]
 
 

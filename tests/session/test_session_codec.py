@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from session_helpers import seen
+from session_helpers import seen, seen_region
 
 from napari_nucleus.core.prompts import MaskLogits, Prompts
 from napari_nucleus.session import codec
-from napari_nucleus.session.edits import Edit, NucleusChange, Patch
+from napari_nucleus.session.edits import Edit, NucleusChange, Patch, RegionChange
+from napari_nucleus.session.regions import Region, RegionKind
 from napari_nucleus.session.table import ClickMemory, NucleusRow, NucleusState
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
@@ -31,7 +32,22 @@ def rows(draw):
         draw(st.none() | finite),
         draw(st.sampled_from(NucleusState)),
         draw(st.text(max_size=9)),
+        draw(st.none() | finite),
     )
+
+
+@st.composite
+def regions(draw):
+    polygons = draw(
+        st.lists(
+            hnp.arrays(np.float64, st.tuples(st.integers(3, 6), st.just(2)), elements=finite),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    words = [draw(st.text(max_size=9)) for _ in range(3)]
+    number, kind = draw(st.integers(1, 2**31 - 1)), draw(st.sampled_from(RegionKind))
+    return Region(number, kind, tuple(polygons), *words)
 
 
 @st.composite
@@ -72,7 +88,11 @@ def edits(draw):
         old = draw(st.none() | memories())
         new = old if draw(st.booleans()) else draw(st.none() | memories())
         changes.append(NucleusChange(before, after, old, new))
-    return Edit(tuple(patches), tuple(changes))
+    moved = []
+    for _ in range(draw(st.integers(0, 2))):
+        pair = draw(st.none() | regions()), draw(regions())
+        moved.append(RegionChange(*(pair if draw(st.booleans()) else reversed(pair))))
+    return Edit(tuple(patches), tuple(changes), tuple(moved))
 
 
 @given(edit=edits())
@@ -85,6 +105,9 @@ def test_edits_come_back(edit):
         assert all_of(now.memory_after) == all_of(was.memory_after)
         if was.memory_after is was.memory_before:
             assert now.memory_after is now.memory_before
+    for was, now in zip(edit.regions, again.regions, strict=True):
+        for old, new in ((was.before, now.before), (was.after, now.after)):
+            assert (old and seen_region(old)) == (new and seen_region(new))
 
 
 @given(memory=memories())

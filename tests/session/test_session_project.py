@@ -21,7 +21,7 @@ from session_helpers import (
 
 from napari_nucleus.core.classes import ClassScheme, NucleusClass
 from napari_nucleus.errors import ProjectError
-from napari_nucleus.session import actions, drives, project, schema
+from napari_nucleus.session import actions, drives, project_file, schema
 from napari_nucleus.session.actions import Outline
 from napari_nucleus.session.project import ImageReference, Project
 
@@ -209,7 +209,7 @@ def test_a_file_with_a_log_that_nobody_finished_can_be_read_where_nothing_can_be
 
 
 def test_a_network_drive_gets_no_log_and_every_edit_waits_for_the_disk(file, monkeypatch):
-    monkeypatch.setattr(project, "is_network_drive", lambda _: True)
+    monkeypatch.setattr(project_file, "is_network_drive", lambda _: True)
     made = Project.create(file, IMAGE, SHAPE)
     actions.add(made.document, block(5, 5, 20, 25))
     assert not file.with_name(f"{file.name}-wal").exists()
@@ -337,10 +337,10 @@ def test_older_tables_become_newer_ones_whole_or_not_at_all(file, made):
         connection.execute("ALTER TABLE nucleus ADD COLUMN note TEXT")
 
     def two(connection):
-        connection.execute("CREATE TABLE region (id INTEGER PRIMARY KEY)")
+        connection.execute("CREATE TABLE later (id INTEGER PRIMARY KEY)")
 
     def broken(connection):
-        connection.execute("CREATE TABLE region (id INTEGER PRIMARY KEY)")
+        connection.execute("CREATE TABLE later (id INTEGER PRIMARY KEY)")
         raise sqlite3.OperationalError("disk I/O error")
 
     now = schema.VERSION

@@ -26,6 +26,7 @@ from napari_nucleus.errors import EditRefusedError
 from napari_nucleus.session import actions
 from napari_nucleus.session.actions import Outline
 from napari_nucleus.session.memory_store import MemoryStore
+from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.table import NucleusState
 
 SIDE = 40
@@ -50,6 +51,10 @@ def outlines(draw):
     return Outline(mask, box, prompts, logits, draw(st.none() | st.floats(0, 1)))
 
 
+drawn = st.lists(st.lists(places, min_size=2, max_size=5), min_size=1, max_size=2)
+"""Regions as drawn: some cross themselves, some enclose nothing."""
+
+
 @st.composite
 def batches(draw):
     boxes = []
@@ -60,7 +65,8 @@ def batches(draw):
     if boxes:
         prob[:, draw(st.integers(0, 4))] = 1
     logits = [logits_of(box) for box in boxes] if draw(st.booleans()) else ()
-    return batch(*boxes, score=score, class_prob=prob, logits=logits)
+    source = draw(st.sampled_from(["model", "other"]))
+    return batch(*boxes, score=score, class_prob=prob, logits=logits, source=source)
 
 
 cores = st.sampled_from(
@@ -182,6 +188,33 @@ class Sequences(RuleBasedStateMachine):
         if target is not None:
             actions.accept(self.document, [target])
 
+    def attempt_region(self, act):
+        """Act on regions; nuclei that the user has touched stay as they are."""
+        was = snapshot(self.document)
+        kept = [row for row in self.document.rows() if row.touched]
+        try:
+            act()
+        except EditRefusedError:
+            assert snapshot(self.document) == was
+        else:
+            assert self.document.rows([row.id for row in kept]) == kept
+
+    @rule(polygons=drawn)
+    def sign_off(self, polygons):
+        before = self.document.labels()
+        self.attempt_region(lambda: actions.sign_off(self.document, polygons))
+        assert np.array_equal(self.document.labels(), before)
+
+    @rule(polygons=drawn, remove=st.booleans())
+    def exclude(self, polygons, remove):
+        self.attempt_region(lambda: actions.exclude(self.document, polygons, remove))
+
+    @rule(number=picks)
+    def drop_region(self, number):
+        regions = self.document.regions
+        if regions:
+            actions.drop_region(self.document, regions[number % len(regions)].id)
+
     @rule(nuclei=batches())
     def import_nuclei(self, nuclei):
         self.attempt(lambda: actions.import_nuclei(self.document, nuclei))
@@ -200,7 +233,13 @@ class Sequences(RuleBasedStateMachine):
         run = self.open_run(number)
         if run is None:
             return
-        kept = [r for r in self.document.rows() if r.state is not NucleusState.AUTOMATIC]
+        ground = Ground((), self.document.regions)
+        kept = [
+            row
+            for row in self.document.rows()
+            if row.state is not NucleusState.AUTOMATIC
+            or not ground.holds(np.array([row.centroid_yx]))[0]
+        ]
         before = self.document.labels()
         placed = run.add_tile(core, nuclei)
         after = self.document.labels()
@@ -259,6 +298,9 @@ SequencesInFile.TestCase.settings = settings(max_examples=25, stateful_step_coun
 TestSequencesInFile = SequencesInFile.TestCase
 
 
+REGION_ACTS = ("sign off", "exclude", "lift")
+
+
 @STORES
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
@@ -268,10 +310,18 @@ def test_every_single_undo_and_redo_leads_to_the_state_it_came_from(make, data):
     for _ in range(data.draw(st.integers(1, 8))):
         ids = document.ids.tolist()
         target = data.draw(st.sampled_from(ids)) if ids else None
-        act = data.draw(st.sampled_from(["add", "refine", "away", "remove", "class", "import"]))
+        act = data.draw(
+            st.sampled_from(["add", "refine", "away", "remove", "class", "import", *REGION_ACTS])
+        )
         try:
             if act == "import":
                 result = actions.import_nuclei(document, data.draw(batches()))
+            elif act == "sign off":
+                result = actions.sign_off(document, data.draw(drawn))
+            elif act == "exclude":
+                result = actions.exclude(document, data.draw(drawn), True)
+            elif act == "lift" and document.regions:
+                result = actions.drop_region(document, document.regions[0].id)
             elif act == "add" or target is None:
                 result = actions.add(document, data.draw(outlines()))
             elif act == "refine":

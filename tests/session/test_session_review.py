@@ -63,21 +63,23 @@ def test_nuclei_of_a_later_run_come_in_when_it_is_renewed():
     assert walk(queue) == [2, 1]
 
 
-def test_a_low_iou_and_an_odd_size_are_doubtful_however_sure_the_model_was():
+def test_a_low_iou_another_model_and_an_odd_size_make_doubtful_however_sure_the_model_was():
     n = 40
     rng = np.random.default_rng(0)
     area = rng.normal(150, 15, n).astype(int)
     area[3], area[7] = 9, 3000
     iou = np.full(n, np.nan)
     iou[11] = 0.3
-    opinions = Opinions(np.arange(n), np.full(n, 0.95), iou, area)
-    worst = np.argsort(-doubts(opinions))[:3]
-    assert worst[0] == 11
-    assert set(worst[1:]) == {3, 7}
+    agreement = np.full(n, np.nan)
+    agreement[20], agreement[21] = 0.1, 0.97
+    opinions = Opinions(np.arange(n), np.full(n, 0.95), iou, area, agreement, np.zeros((n, 2)))
+    worst = np.argsort(-doubts(opinions))[:4]
+    assert worst[:2].tolist() == [20, 11]
+    assert set(worst[2:]) == {3, 7}
     assert doubts(opinions).max() <= 1
     assert doubts(opinions).min() >= 0
 
 
-@pytest.mark.parametrize("rows", [[], [(4, 0.5, None, 10)]])
+@pytest.mark.parametrize("rows", [[], [(4, 0.5, None, 10, None, 1.5, 2.5)]])
 def test_a_queue_of_none_or_one(rows):
     assert doubts(opinions_of(rows)).shape == (len(rows),)

@@ -22,6 +22,7 @@ from napari_nucleus.session.outlines import (
     plan_refine,
     plan_take_away,
 )
+from napari_nucleus.session.provenance import MadeBy
 
 __all__ = [
     "CARVE_SHARE",
@@ -59,7 +60,7 @@ def refined_nucleus(document: Document, target: int, given: Prompts) -> Candidat
     -----
     The model gets the logits it answered last, or the plain mask where there are none. A nucleus
     that the user never clicked on says itself where it is, by its box; a box is grown to hold
-    every positive click, for the user says that the nucleus goes on there.
+    every positive click and scribble, for the user says that the nucleus goes on there.
     """
     mask, box = document.mask(target)
     logits = document.logits(target)
@@ -86,16 +87,20 @@ def is_current(document: Document, candidate: Candidate) -> bool:
 
 
 def plan_candidate(
-    document: Document, kind: Kind, candidate: Candidate, prediction: MaskPrediction
+    document: Document,
+    kind: Kind,
+    candidate: Candidate,
+    prediction: MaskPrediction,
+    made_by: MadeBy | None = None,
 ) -> Plan:
-    """Return the plan that a prediction (level-0 pixels) asks for.
+    """Return the plan that a prediction (level-0 pixels) of a model asks for.
 
     Raises
     ------
     EditRefusedError
         If the model sees no nucleus, neighbours leave no room, or the target is gone.
     """
-    outline = Outline.of(prediction, candidate.given)
+    outline = Outline.of(prediction, candidate.given, made_by)
     if kind != "carve" and not prediction.area:
         raise EditRefusedError(
             "The model sees no nucleus here; nothing was changed. Draw a box around the nucleus "
@@ -124,6 +129,8 @@ def _grown_to_points(
     box: tuple[float, float, float, float], given: Prompts
 ) -> tuple[float, float, float, float]:
     points = given.points_yx[given.positive]
+    if given.scribble_yx is not None:
+        points = np.concatenate([points, given.scribble_yx])
     if not len(points):
         return box
     low, high = points.min(axis=0).tolist(), points.max(axis=0).tolist()

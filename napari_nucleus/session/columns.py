@@ -138,6 +138,12 @@ class RowColumns:
             else:
                 self._arrays = _joined(self._arrays, added)
 
+    def put_classes(self, ids: Sequence[int], class_ids: Sequence[int]) -> None:
+        """Take over other classes that the store has given to rows."""
+        if self._asked:
+            places, known = self._places(np.asarray(ids, np.int64))
+            self._arrays[1][places[known]] = np.asarray(class_ids, np.int64)[known]
+
     def drop(self, ids: Iterable[int]) -> None:
         """Let go of rows that the store has dropped."""
         if self._asked:

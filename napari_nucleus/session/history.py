@@ -6,7 +6,7 @@ action forgets what was undone. A step costs what its edits cost, whatever lies 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 from napari_nucleus.session.edits import Edit, Touched, apply_edit
 from napari_nucleus.session.store import ActionEntry, Store
@@ -47,6 +47,21 @@ class History:
 
         Edits may come from a generator: each is applied before the next is asked for.
         """
+        steps = self.record_in_steps(name, edits)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    def record_in_steps(
+        self, name: str, edits: Iterable[Edit]
+    ) -> Generator[None, None, tuple[int | None, Touched]]:
+        """Do as `record`, pausing after each edit.
+
+        It is one transaction all the same: nothing else may be written while it pauses, and if the
+        generator is closed, nothing has happened.
+        """
         action_id, touched = None, Touched()
         with self._store.transaction():
             for edit in edits:
@@ -55,6 +70,7 @@ class History:
                 apply_edit(self._store, edit)
                 self._store.add_edit(action_id, edit)
                 touched.add(edit)
+                yield
         return action_id, touched
 
     def begin(self, name: str) -> int:

@@ -18,7 +18,7 @@ from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.grid import TILE_SIZE
 from napari_nucleus.session.label_map import nuclei_of_label_map
 from napari_nucleus.session.outlines import ActionResult
-from napari_nucleus.session.placement import Placed, class_ids_of, place_nuclei
+from napari_nucleus.session.placement import Placed, in_scheme, place_nuclei
 from napari_nucleus.session.table import NucleusState
 
 __all__ = ["batches_of", "import_labels", "import_nuclei"]
@@ -49,7 +49,7 @@ def import_nuclei(
     LabelsError
         If the classes are not the document's; nothing is added then.
     """
-    class_ids = class_ids_of(nuclei, document.scheme)
+    class_ids, nuclei = in_scheme(nuclei, document.scheme)
     new_ids = document.reserve_ids(len(nuclei), ids)
     batches: list[Placed] = []
 

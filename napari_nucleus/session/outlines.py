@@ -24,6 +24,7 @@ from napari_nucleus.core.geometry import (
     pixels_of_points,
 )
 from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
+from napari_nucleus.core.schemes import mapped_probabilities
 from napari_nucleus.errors import EditRefusedError
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.edits import Edit, NucleusChange, Patch, patches_between
@@ -35,6 +36,7 @@ from napari_nucleus.session.masks import (
     tidy_mask,
     tight_mask,
 )
+from napari_nucleus.session.provenance import MadeBy
 from napari_nucleus.session.table import NucleusRow, NucleusState, remember
 
 __all__ = [
@@ -67,8 +69,10 @@ class Outline:
     iou
         The model's own estimate of the IoU with the true nucleus.
     class_prob
-        The model's class probabilities in the order of the document's scheme; they name the class
-        of a new nucleus, that of an old one stays.
+        The model's class probabilities in the order of its scheme, ``made_by.classes``, else of the
+        document's; they name the class of a new nucleus, that of an old one stays.
+    made_by
+        The model; None for an outline that the user drew.
     """
 
     mask: NDArray[np.bool_]
@@ -77,9 +81,12 @@ class Outline:
     logits: MaskLogits | None = None
     iou: float | None = None
     class_prob: tuple[float, ...] = ()
+    made_by: MadeBy | None = None
 
     @classmethod
-    def of(cls, prediction: MaskPrediction, prompts: Prompts) -> Outline:
+    def of(
+        cls, prediction: MaskPrediction, prompts: Prompts, made_by: MadeBy | None = None
+    ) -> Outline:
         """Return the outline that a model answered to prompts, both in level-0 pixels."""
         return cls(
             prediction.mask,
@@ -88,6 +95,7 @@ class Outline:
             prediction.logits,
             float(prediction.iou),
             prediction.class_prob,
+            made_by,
         )
 
 
@@ -158,9 +166,7 @@ def plan_add(document: Document, outline: Outline, class_id: int = 0) -> Plan:
         If the outline is empty, or neighbours and the image border leave nothing of it.
     """
     check_class(document, class_id)
-    class_prob = outline.class_prob if len(outline.class_prob) == len(document.scheme) else ()
-    if class_id == 0 and class_prob:
-        class_id = int(document.scheme.ids_of_probabilities(np.array([class_prob]))[0])
+    likeliest, class_prob = _classes_of(document, outline)
     fitted = _fit(document, outline, own_id=0)
     shape = fitted.shape
     if shape is None:
@@ -175,16 +181,32 @@ def plan_add(document: Document, outline: Outline, class_id: int = 0) -> Plan:
         shape.box,
         shape.area,
         shape.centroid_yx,
-        class_id,
+        class_id or likeliest,
         class_prob,
         iou=outline.iou,
+        source=_source_of(outline) or "user",
     )
     memory = remember(outline.prompts, outline.logits)
     edit = Edit(
         (Patch.of(shape.box, shape.mask, 0, nucleus_id),),
         (NucleusChange(None, row, None, memory),),
+        made_by=outline.made_by,
     )
     return _plan("Add nucleus", edit, nucleus_id, fitted)
+
+
+def _classes_of(document: Document, outline: Outline) -> tuple[int, tuple[float, ...]]:
+    """Return class id and probabilities in the document's scheme; without an opinion 0 and ()."""
+    scheme = document.scheme
+    source = (outline.made_by and outline.made_by.classes) or scheme
+    if len(outline.class_prob) != len(source):
+        return 0, ()
+    ids, prob = mapped_probabilities(np.array([outline.class_prob]), source, scheme)
+    return int(ids[0]), tuple(prob[0].tolist())
+
+
+def _source_of(outline: Outline) -> str:
+    return "" if outline.made_by is None else outline.made_by.model
 
 
 def plan_refine(
@@ -326,6 +348,7 @@ def _plan_outline(
         centroid_yx=shape.centroid_yx,
         iou=outline.iou,
         state=NucleusState.USER,
+        source=_source_of(outline) or row.source,
     )
     window = box_union(row.box, shape.box)
     before = document.store.read_labels(window)
@@ -333,7 +356,8 @@ def _plan_outline(
     after[place_mask(shape.mask, shape.box, window)] = row.id
     memory = remember(outline.prompts, outline.logits)
     change = NucleusChange(row, new, document.memory(row.id), memory)
-    return _plan(name, Edit(patches_between(window, before, after), (change,)), row.id, fitted)
+    patches = patches_between(window, before, after)
+    return _plan(name, Edit(patches, (change,), made_by=outline.made_by), row.id, fitted)
 
 
 def _plan(name: str, edit: Edit, nucleus_id: int, fitted: _Fitted) -> Plan:

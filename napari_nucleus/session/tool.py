@@ -57,6 +57,7 @@ from napari_nucleus.session.outcomes import (
     Selected,
 )
 from napari_nucleus.session.outlines import ActionResult, Plan
+from napari_nucleus.session.provenance import MadeBy
 
 __all__ = ["ASSUMED_MPP", "REACH_UM", "TOUCH_SECONDS", "ClickTool"]
 
@@ -92,6 +93,7 @@ class _Shown:
     action_id: int
     options: tuple[Option, ...]
     index: int
+    made_by: MadeBy | None
 
 
 class ClickTool:
@@ -228,6 +230,27 @@ class ClickTool:
         candidate = refined_nucleus(self._document, target, given)
         return self._ask("box", (candidate,), pixels, earlier)
 
+    def scribble(self, points_yx: ArrayLike) -> Outcome:
+        """Take a stroke ``(m, 2)`` drawn along a nucleus, level-0 pixels.
+
+        Begun in a nucleus it says more about that one, begun beside it means a new one.
+        """
+        points = np.asarray(points_yx, float).reshape(-1, 2)
+        inside = [p for p in points if self._document.contains_point(p)]
+        if len(inside) < 2:
+            return Nothing("The scribble lies outside the image, or is a mere point.")
+        line = np.array(inside)
+        (y0, x0), (y1, x1) = np.floor(line.min(0)).astype(int), np.floor(line.max(0)).astype(int)
+        box = (int(y0), int(x0), int(y1) + 1, int(x1) + 1)
+        target = self._document.id_at(line[0])
+        if target is None:
+            return self._ask("box", (new_nucleus(Prompts(scribble_yx=line)),), box)
+        earlier = self._pending_about(target)
+        given = replace(self._given(target, earlier), scribble_yx=line)
+        candidate = refined_nucleus(self._document, target, given)
+        box = box_union(box, self._document.row(target).box)
+        return self._ask("box", (candidate,), box, earlier)
+
     def toggle_sign(self) -> bool:
         """Exchange adding and taking away (T); return True if a plain click now takes away."""
         self._flipped = not self._flipped
@@ -244,7 +267,9 @@ class ClickTool:
 
         def make() -> tuple[str, Edit]:
             # Planned anew: a run may have taken the id, or pixels, that the first plan wanted.
-            plan = plan_candidate(self._document, "add", option.candidate, option.prediction)
+            plan = plan_candidate(
+                self._document, "add", option.candidate, option.prediction, shown.made_by
+            )
             plans.append(plan)
             return plan.name, plan.edit
 
@@ -279,7 +304,10 @@ class ClickTool:
     # ---- what the model answers
 
     def answer(
-        self, request: Request, predictions: Sequence[MaskPrediction]
+        self,
+        request: Request,
+        predictions: Sequence[MaskPrediction],
+        made_by: MadeBy | None = None,
     ) -> ActionResult | None:
         """Take the model's answer and change the document.
 
@@ -289,6 +317,8 @@ class ClickTool:
             The request it answers.
         predictions
             One for each candidate, in level-0 pixels.
+        made_by
+            The model, noted with what it changes; its classes are those of the predictions.
 
         Returns
         -------
@@ -311,7 +341,7 @@ class ClickTool:
             if self._is_stale(request, candidate, later):
                 continue
             try:
-                plan = plan_candidate(self._document, request.kind, candidate, prediction)
+                plan = plan_candidate(self._document, request.kind, candidate, prediction, made_by)
             except EditRefusedError as error:
                 refused = error
             else:
@@ -326,7 +356,7 @@ class ClickTool:
             best = best_option(options, point, self._mpp(), pending.favourite)
         result = actions.commit(self._document, options[best].plan)
         if result.action_id is not None and len(options) > 1:
-            self._shown = _Shown(result.action_id, tuple(options), best)
+            self._shown = _Shown(result.action_id, tuple(options), best, made_by)
         if result.ids:
             self._touched = result.ids[0], self._clock()
         return result

@@ -1,0 +1,94 @@
+"""What a user has settled once for all projects: who works, and the classes of new projects.
+
+That it cannot be read or written is no reason to stop: it is then as if nothing were settled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from napari_nucleus.core.classes import PANNUKE, ClassScheme
+from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
+
+__all__ = ["Preferences", "login_name"]
+
+LONGEST_NAME = 80
+
+ANNOTATOR, LAST_SCHEME, NEW_SCHEME = "annotator", "last_scheme", "new_scheme"
+
+
+class Preferences:
+    """A small file in the user's data folder; read when asked, written when set.
+
+    Parameters
+    ----------
+    file
+        Made when first needed.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @property
+    def annotator(self) -> str:
+        """Who works; the name of the login until a name is given. Setting "" forgets the name."""
+        name = self._read().get(ANNOTATOR)
+        return name if isinstance(name, str) and name else login_name()
+
+    @annotator.setter
+    def annotator(self, name: str) -> None:
+        self._write({ANNOTATOR: " ".join(name.split())[:LONGEST_NAME]})
+
+    @property
+    def last_scheme(self) -> ClassScheme | None:
+        """The class scheme of the user's own that was used last; None if there was none."""
+        return self._scheme(LAST_SCHEME)
+
+    @last_scheme.setter
+    def last_scheme(self, scheme: ClassScheme) -> None:
+        self._write({LAST_SCHEME: text_of_scheme(scheme)})
+
+    @property
+    def new_scheme(self) -> ClassScheme:
+        """The class scheme of new projects."""
+        return self._scheme(NEW_SCHEME) or PANNUKE
+
+    @new_scheme.setter
+    def new_scheme(self, scheme: ClassScheme) -> None:
+        self._write({NEW_SCHEME: text_of_scheme(scheme)})
+
+    def _scheme(self, key: str) -> ClassScheme | None:
+        text = self._read().get(key)
+        try:
+            return scheme_of_text(text) if isinstance(text, str) else None
+        except ValueError:
+            return None
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = orjson.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write(self, settled: dict[str, str]) -> None:
+        part = self._file.with_suffix(".part")
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._read() | settled
+            part.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
+            os.replace(part, self._file)
+
+
+def login_name() -> str:
+    """Return the name that the user is logged in with; empty where there is none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # each Python and system has its own way to say so
+        return ""

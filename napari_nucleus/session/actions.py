@@ -110,9 +110,11 @@ def paint(
     return commit(document, plan_paint(document, mask, box, nucleus_id, class_id))
 
 
-def erase(document: Document, mask: NDArray[np.bool_], box: Box) -> ActionResult:
-    """Take erased pixels from all nuclei; see `reshape.plan_erase`."""
-    return commit(document, plan_erase(document, mask, box))
+def erase(
+    document: Document, mask: NDArray[np.bool_], box: Box, nucleus_id: int | None = None
+) -> ActionResult:
+    """Take erased pixels from one nucleus, or from all; see `reshape.plan_erase`."""
+    return commit(document, plan_erase(document, mask, box, nucleus_id))
 
 
 def fill_holes(document: Document, ids: Sequence[int]) -> ActionResult:

@@ -1,7 +1,7 @@
-"""Gestures that redraw nuclei without the model: a cut, a merge, a split between two clicks.
+"""Gestures that are begun by a key and end with a stroke, a box or a second click, or with Escape.
 
-Each is begun by a key and ends with its stroke or its second click, or with Escape. A state machine
-like `tool`, without Qt.
+A cut, a merge and a split redraw nuclei without the model; a scribble is the click tool's to
+answer, and a choice of nuclei by a box is `group`'s. A state machine like `tool`, without Qt.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from napari_nucleus.session.outcomes import Done, Nothing, Outcome
 
 __all__ = ["Gesture", "HandTool"]
 
-Gesture = Literal["cut", "merge", "split"]
+Gesture = Literal["cut", "merge", "split", "scribble", "choose"]
 
 HINTS: dict[Gesture, str] = {
     "cut": "Drag a stroke across the nuclei to cut, from outside to outside.",
-    "merge": "Click the nucleus to merge with.",
+    "merge": "Click the nucleus to merge with, or drag a stroke over all of them.",
     "split": "Click two places in the nucleus; it is split between them.",
+    "scribble": "Drag a stroke along a nucleus; the model finds its outline.",
+    "choose": "Drag a box; the nuclei in it are chosen together.",
 }
 
 
@@ -53,7 +55,7 @@ class HandTool:
             return Nothing("Never mind.")
         self.gesture, self._first = gesture, nucleus_id
         if gesture == "merge" and nucleus_id is None:
-            return Nothing("Click the first nucleus to merge.")
+            return Nothing("Click the first nucleus to merge, or drag a stroke over all of them.")
         return Nothing(HINTS[gesture])
 
     def drop(self) -> None:
@@ -61,14 +63,22 @@ class HandTool:
         self.gesture = self._first = self._point = None
 
     def stroke(self, points_yx: ArrayLike) -> Outcome:
-        """Take the stroke of a cut, ``(m, 2)`` level-0 points; a refused one can be drawn again.
+        """Take the stroke of a cut or a merge, ``(m, 2)`` level-0 points.
+
+        A refused one can be drawn again.
 
         Raises
         ------
         NucleusError
-            If it cuts nothing, or the store cannot keep the edit.
+            If it cuts nothing, or the nuclei cannot be merged, or the store cannot keep the edit.
         """
-        result = actions.cut(self._document, points_yx)
+        if self.gesture == "merge":
+            ids = _under(self._document, np.asarray(points_yx, float))
+            if len(ids) < 2:
+                return Nothing("Drag the stroke over two nuclei or more.")
+            result = actions.merge(self._document, ids)
+        else:
+            result = actions.cut(self._document, points_yx)
         self.drop()
         return Done(result)
 
@@ -108,3 +118,15 @@ class HandTool:
             return Nothing(f"Click another place in nucleus {under}, not the same one.")
         self.drop()
         return Done(result)
+
+
+def _under(document: Document, points_yx: NDArray[np.float64]) -> list[int]:
+    """Return the nuclei under a stroke, in the order in which it meets them."""
+    steps = np.diff(points_yx, axis=0)
+    n = np.ceil(np.abs(steps).max(axis=1)).astype(int).clip(1) if len(steps) else []
+    pieces = [
+        start + step * np.linspace(0, 1, k + 1)[:, None]
+        for start, step, k in zip(points_yx, steps, n, strict=False)
+    ]
+    met = (document.id_at(point) for point in np.concatenate([points_yx[:1], *pieces]))
+    return list(dict.fromkeys(i for i in met if i is not None))

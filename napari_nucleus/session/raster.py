@@ -8,11 +8,13 @@ magnification, and drawn again only in the box of an edit.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nucleus.core.geometry import Box, box_intersection, clip_box, pad_box
+from napari_nucleus.core.geometry import Box, box_intersection, box_union, clip_box, pad_box
 from napari_nucleus.core.outlines import INTERIOR, class_raster
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.grid import TILE_SIZE
@@ -70,6 +72,8 @@ class ClassRaster:
         self._classes = _ClassPages()
         self._classes.put(*document.store.class_ids())
         self._marked: tuple[int, int] | None = None
+        self._chosen = np.zeros(0, np.int64)
+        self._chosen_value = 0
 
     @property
     def levels(self) -> int:
@@ -99,6 +103,19 @@ class ClassRaster:
         rows = [self._document.store.row(marked[0]) for marked in both if marked is not None]
         return [row.box for row in rows if row is not None]
 
+    def choose(self, ids: Sequence[int], value: int) -> list[Box]:
+        """Give the outlines of several nuclei a value of their own.
+
+        Returns
+        -------
+        list of Box
+            Where the raster is another now.
+        """
+        both = [self._chosen.tolist(), list(ids)]
+        self._chosen, self._chosen_value = np.array(sorted(ids), np.int64), value
+        boxes = [[row.box for row in self._document.store.rows(some)] for some in both]
+        return [reduce(box_union, some) for some in boxes if some]
+
     def draw(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
         """Return the raster ``(h, w)`` in a box of a level's pixels."""
         shape = self.shape(level)
@@ -106,6 +123,8 @@ class ClassRaster:
         labels = self._document.store.read_labels(around, level)
         edges = (around[0] == 0, around[1] == 0, around[2] == shape[0], around[3] == shape[1])
         raster = class_raster(labels, self._classes, edges)
+        if len(self._chosen):
+            raster[np.isin(labels, self._chosen) & (raster < INTERIOR)] = self._chosen_value
         if self._marked is not None:
             nucleus, value = self._marked
             raster[(labels == nucleus) & (raster < INTERIOR)] = value

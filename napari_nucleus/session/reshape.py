@@ -232,17 +232,20 @@ def plan_paint(
     return plan_labels(document, name, window, after, {target: fresh}, message)
 
 
-def plan_erase(document: Document, mask: NDArray[np.bool_], box: Box) -> Plan:
-    """Plan to take erased pixels from all nuclei; one that is cut in two becomes two.
+def plan_erase(
+    document: Document, mask: NDArray[np.bool_], box: Box, nucleus_id: int | None = None
+) -> Plan:
+    """Plan to take erased pixels from one nucleus, or from all; one cut in two becomes two.
 
     Raises
     ------
     EditRefusedError
-        If no nucleus has a pixel there.
+        If it has, or none has, a pixel there.
     """
     window = _whole(document, clip_box(box, document.shape))
     labels = document.store.read_labels(window)
-    erased = place_mask(mask, box, window) & (labels > 0)
+    there = labels > 0 if nucleus_id is None else labels == nucleus_id
+    erased = place_mask(mask, box, window) & there
     if not erased.any():
         raise EditRefusedError("Nothing was erased: there is no nucleus.")
     after = np.where(erased, np.int32(0), labels)

@@ -77,3 +77,14 @@ def test_what_was_begun_can_be_dropped(document, hands):
     hands.begin("split")
     assert hands.gesture == "split"
     assert snapshot(document) == before
+
+
+def test_a_stroke_merges_all_that_it_meets(document, hands):
+    hands.begin("merge")
+    assert isinstance(hands.stroke([(22, 8), (30, 12)]), Nothing), "one nucleus only"
+    assert hands.gesture == "merge", "it can be drawn again"
+    outcome = hands.stroke([(22, 6), (22, 40), (22, 2)])
+    assert isinstance(outcome, Done)
+    assert (outcome.result.ids, document.count) == ((1,), 2)
+    assert document.row(1).box == (20, 5, 36, 45)
+    assert hands.gesture is None

@@ -77,6 +77,23 @@ def test_unmarking_gives_the_class_back():
     assert set(np.unique(raster.draw((0, 0, 64, 64)))) == values
 
 
+def test_several_are_chosen_and_let_go():
+    document = make_document((64, 64))
+    for y in (0, 20, 40):
+        actions.add(document, block(y, y, y + 10, y + 10), 2)
+    raster = ClassRaster(document)
+    whole_image = (0, 0, 64, 64)
+    before = raster.draw(whole_image)
+    assert raster.choose([3, 1], MARK) == [(0, 0, 50, 50)]
+    raster.mark(2, MARK + 1)
+    drawn = raster.draw(whole_image)
+    assert (drawn[0, 0], drawn[20, 20], drawn[40, 40]) == (MARK, MARK + 1, MARK)
+    assert drawn[5, 5] == 2 + INTERIOR
+    raster.mark(None, MARK)
+    assert raster.choose([], MARK) == [(0, 0, 50, 50)]
+    np.testing.assert_array_equal(raster.draw(whole_image), before)
+
+
 @pytest.mark.parametrize("ids", [(1, 2), (70_000, 2_000_000_000)])
 def test_ids_may_lie_anywhere(ids):
     document = make_document((64, 64))

@@ -167,6 +167,15 @@ def test_an_eraser_takes_from_all_and_makes_two_of_what_it_cuts(document):
         actions.erase(document, np.ones((2, 2), bool), (70, 70, 72, 72))
 
 
+def test_an_eraser_can_spare_all_but_one(document):
+    a = actions.add(document, block(20, 10, 30, 40)).ids[0]
+    b = actions.add(document, block(30, 10, 40, 40)).ids[0]
+    result = actions.erase(document, np.ones((4, 40), bool), (28, 5, 32, 45), b)
+    assert (result.ids, document.row(a).area, document.row(b).area) == ((b,), 300, 240)
+    with pytest.raises(EditRefusedError, match="no nucleus"):
+        actions.erase(document, np.ones((2, 2), bool), (21, 11, 23, 13), b)
+
+
 def test_holes_are_filled_unless_another_nucleus_lies_there(document):
     ring = np.ones((20, 20), bool)
     ring[5:15, 5:15] = False

@@ -371,6 +371,32 @@ def test_a_slip_of_the_hand_is_no_box(tool, box):
     assert isinstance(tool.box(box), Nothing)
 
 
+def test_a_scribble_on_background_asks_for_a_new_nucleus(tool, document):
+    outcome = tool.scribble([(80.5, 75.5), (90.5, 85.5), (200.0, 300.0)])
+    assert isinstance(outcome, Decode)
+    assert targets(outcome.request) == [None]
+    drawn = outcome.request.candidates[0].prompts.scribble_yx
+    assert drawn.tolist() == [[80.5, 75.5], [90.5, 85.5]]
+    result = tool.answer(outcome.request, [answer_of(79, 74, 92, 87)])
+    assert result.name == "Add nucleus"
+    assert document.prompts(result.ids[0]).scribble_yx.tolist() == drawn.tolist()
+
+
+def test_a_scribble_begun_in_a_nucleus_says_more_about_it(tool, document):
+    outcome = tool.scribble([(25.5, 25.5), (30.5, 60.5)])
+    assert isinstance(outcome, Decode)
+    assert targets(outcome.request) == [1]
+    prompts = outcome.request.candidates[0].prompts
+    assert prompts.mask is not None
+    assert prompts.box[3] == 60.5, "the box that stands for the nucleus is grown to the scribble"
+    assert document.prompts(1).is_empty
+
+
+@pytest.mark.parametrize("line", [[(5.5, 5.5)], [(-9, -9), (-1, -5)], np.zeros((0, 2))])
+def test_a_point_or_nothing_is_no_scribble(tool, line):
+    assert isinstance(tool.scribble(line), Nothing)
+
+
 def test_a_box_is_cut_to_the_image(tool):
     outcome = tool.box((100, 100, 500, 500))
     assert isinstance(outcome, Decode)

@@ -75,8 +75,7 @@ def look_at(app, point_yx):
 
 def shown(app):
     """Return what the canvas shows of the nuclei around the middle of the view."""
-    picture = app.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
-    return picture
+    return app.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
 
 
 def test_a_large_image_is_shown_through_levels_and_corrected(large):

@@ -27,6 +27,7 @@ from napari_nucleus.session.provenance import MadeBy
 __all__ = [
     "CARVE_SHARE",
     "EXTEND_SHARE",
+    "boxed_nucleus",
     "is_current",
     "new_nucleus",
     "plan_candidate",
@@ -39,6 +40,16 @@ nucleus up, and only what was clicked is taken."""
 
 EXTEND_SHARE = 0.5
 """Share of a nucleus that an answer must keep to be an extension of it."""
+
+
+def boxed_nucleus(document: Document, target: int, given: Prompts) -> Candidate:
+    """Return the candidate that gives a nucleus the outline in a box drawn around it.
+
+    The model is not shown the old outline: who draws a box says that it is wrong.
+    """
+    return Candidate(
+        target, replace(given, logits=None, mask=None, mask_box=None), given, document.mask(target)
+    )
 
 
 def new_nucleus(given: Prompts) -> Candidate:

@@ -9,7 +9,8 @@ The rule, for a click at a point (DESIGN's click rule):
 - Taking away in the core of a nucleus (depth at least half of the largest) removes it, nearer the
   rim carves there; it never makes the nucleus grow. On background it does nothing: that pixel is
   background already.
-- A box around an existing nucleus (IoU of the boxes above a half) refines it, else it is a new one.
+- A box around an existing nucleus (IoU of the boxes above a half, or the nucleus fills most of it)
+  gives it the outline that the model finds in the box alone, else it is a new one.
 
 Requests and answers:
 
@@ -36,6 +37,7 @@ from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.errors import EditRefusedError
 from napari_nucleus.session import actions
 from napari_nucleus.session.candidates import (
+    boxed_nucleus,
     is_current,
     new_nucleus,
     plan_candidate,
@@ -73,6 +75,10 @@ ASSUMED_MPP = 0.25
 
 SAME_BOX_IOU = 0.5
 """IoU with a nucleus's box above which a drawn box is around that nucleus."""
+
+HELD_SHARE = 0.4
+"""Share of a drawn box that one nucleus fills, and share of that nucleus within the box, from which
+the box is around it though their boxes differ: half of an ellipse that just fits."""
 
 SMALLEST_BOX = 3.0
 """Side in pixels below which a box is a slip of the hand."""
@@ -227,7 +233,7 @@ class ClickTool:
             return self._ask("box", (new_nucleus(Prompts(box=box)),), pixels)
         earlier = self._pending_about(target)
         given = replace(self._given(target, earlier), box=box)
-        candidate = refined_nucleus(self._document, target, given)
+        candidate = boxed_nucleus(self._document, target, given)
         return self._ask("box", (candidate,), pixels, earlier)
 
     def scribble(self, points_yx: ArrayLike) -> Outcome:
@@ -461,7 +467,13 @@ class ClickTool:
         """Return the nucleus that a drawn box is clearly around, or None."""
         rows = [self._document.row(i) for i in self._document.ids_in(pixels)]
         best = max(rows, key=lambda row: _box_iou(row.box, box), default=None)
-        return best.id if best and _box_iou(best.box, box) > SAME_BOX_IOU else None
+        if best is None or _box_iou(best.box, box) > SAME_BOX_IOU:
+            return None if best is None else best.id
+        labels = self._document.labels(pixels)
+        held = {row.id: int(np.count_nonzero(labels == row.id)) for row in rows}
+        most = max(rows, key=lambda row: held[row.id])
+        needed = HELD_SHARE * max(labels.size, most.area)
+        return most.id if held[most.id] >= needed else None
 
     def _mpp(self) -> float:
         return self._document.mpp or ASSUMED_MPP

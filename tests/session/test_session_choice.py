@@ -55,10 +55,21 @@ def test_the_favourite_wins_unless_it_is_implausible(document):
     assert best_option([fresh, swallows], POINT, 0.25, favourite=1) == 0
 
 
+def test_an_extension_that_leaves_out_what_was_clicked_loses_whatever_its_score(document):
+    fresh = new(document, answer_of(25, 41, 37, 52, 0.3))
+    touched = extended(document, answer_of(20, 20, 40, 46, 0.9))
+    assert is_plausible(touched, POINT, 0.25)
+    assert best_option([fresh, touched], POINT, 0.25, None) == 0
+    assert best_option([fresh, touched], POINT, 0.25, favourite=1) == 1
+    speck = new(document, answer_of(29, 43, 33, 47, 0.3))
+    assert best_option([speck, touched], POINT, 0.25, None) == 1
+
+
 @pytest.mark.parametrize(
     ("prediction", "why"),
     [
         (answer_of(25, 22, 37, 46, 0.99), "most of it lies on the neighbour"),
+        (answer_of(25, 35, 37, 47, 0.99), "two fifths of it lie on the neighbour"),
         (answer_of(29, 43, 33, 47, 0.99), "a speck"),
         (answer_of(60, 60, 75, 75, 0.99), "it does not hold the click"),
     ],

@@ -351,7 +351,7 @@ def test_a_box_around_a_nucleus_refines_that_one(tool, document):
     assert targets(outcome.request) == [1]
     prompts = outcome.request.candidates[0].prompts
     assert prompts.box == (18.0, 18.0, 44.0, 43.0)
-    assert prompts.mask is not None
+    assert prompts.mask is None, "an outline that somebody draws a box around is wrong"
     result = tool.answer(outcome.request, [answer_of(19, 19, 43, 46)])
     assert (result.name, result.ids, result.trimmed_by) == ("Refine nucleus", (1,), (2,))
     check_consistent(document)
@@ -362,6 +362,18 @@ def test_a_box_in_a_nucleus_or_over_many_is_not_that_nucleus(tool):
         outcome = tool.box(box)
         assert isinstance(outcome, Decode)
         assert targets(outcome.request) == [None]
+
+
+def test_a_box_that_one_nucleus_fills_is_around_it_though_it_sticks_out(tool, document):
+    outcome = tool.box((20, 20, 32, 32))
+    assert isinstance(outcome, Decode)
+    assert targets(outcome.request) == [None], "most of the nucleus lies outside"
+    outcome = tool.box((20, 20, 40, 29.5))
+    assert isinstance(outcome, Decode)
+    assert targets(outcome.request) == [1]
+    result = tool.answer(outcome.request, [answer_of(20, 20, 40, 30)])
+    assert result.name == "Refine nucleus"
+    assert document.row(1).box == (20, 20, 40, 30)
 
 
 @pytest.mark.parametrize(

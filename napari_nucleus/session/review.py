@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.regions import Ground, signed_off_share
+from napari_nucleus.session.regions import Ground, Region, RegionKind, signed_off_share
 from napari_nucleus.session.store import Opinions
 
 __all__ = ["ReviewProgress", "ReviewQueue", "doubts"]
@@ -77,21 +77,39 @@ class ReviewQueue:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._order: list[int] | None = None
-        self._place: dict[int, int] = {}
-        self._set_aside: list[int] = []
-        document.regions_changed.connect(self.renew)
+        self._order: _Order | None = None
+        self._excluded: tuple[tuple[Region, ...], int, int] = ((), 0, 0)
+        self._regions = len(document.regions)
+        document.regions_changed.connect(self._on_regions)
+
+    def _on_regions(self) -> None:
+        """Begin anew after a region is gone: its nuclei may be there to look at again."""
+        before, self._regions = self._regions, len(self._document.regions)
+        if self._regions < before:
+            self.renew()
 
     def renew(self) -> None:
-        """Order anew when asked next: a run or an import has brought nuclei, or regions changed."""
+        """Order anew when asked next: a run or an import has brought nuclei."""
         self._order = None
 
     @property
     def remaining(self) -> int:
-        """Number of nuclei that nobody has looked at and that are in no region."""
-        self._ordered()
-        aside = self._document.store.rows(self._set_aside)
-        return self._document.store.count_untouched() - sum(not row.touched for row in aside)
+        """Number of nuclei that nobody has looked at, without those in excluded regions."""
+        store, regions = self._document.store, self._document.regions
+        untouched = store.count_untouched()
+        known, of_how_many, excluded = self._excluded
+        if known is not regions or of_how_many != untouched:
+            excluded = self._count_excluded(regions) if untouched else 0
+            self._excluded = regions, untouched, excluded
+        return untouched - excluded
+
+    def _count_excluded(self, regions: tuple[Region, ...]) -> int:
+        inside: set[int] = set()
+        for region in regions:
+            if region.kind is RegionKind.EXCLUDED:
+                found = self._document.store.opinions(region.box)
+                inside.update(found.ids[region.contains(found.centroid_yx)].tolist())
+        return len(inside)
 
     def step(self, current: int | None, forward: bool = True) -> int | None:
         """Return the next doubtful nucleus after ``current``, or before it; None at the end.
@@ -99,24 +117,42 @@ class ReviewQueue:
         Without a current nucleus, or from one that is not in the queue, it begins at the most
         doubtful.
         """
+        if not self._document.store.count_untouched():
+            return None
         order = self._ordered()
-        at = self._place.get(-1 if current is None else current)
+        at = order.place.get(-1 if current is None else current)
+        wanted = order.wanted(self._document.regions)
         if at is None:
-            at, forward = -1, True
-        places = range(at + 1, len(order)) if forward else range(at - 1, -1, -1)
-        for place in places:
-            row = self._document.store.row(order[place])
+            places = wanted
+        else:
+            places = wanted[wanted > at] if forward else wanted[wanted < at][::-1]
+        for place in places.tolist():
+            row = self._document.store.row(int(order.ids[place]))
             if row is not None and not row.touched:
                 return row.id
         return None
 
-    def _ordered(self) -> list[int]:
-        if self._order is not None:
-            return self._order
-        opinions = self._document.store.opinions()
-        wanted = Ground((), self._document.regions).holds(opinions.centroid_yx)
-        self._set_aside = opinions.ids[~wanted].tolist()
-        worst_first = np.argsort(-doubts(opinions), kind="stable")
-        order = opinions.ids[worst_first][wanted[worst_first]].tolist()
-        self._order, self._place = order, {nucleus: i for i, nucleus in enumerate(order)}
-        return order
+    def _ordered(self) -> _Order:
+        if self._order is None:
+            opinions = self._document.store.opinions()
+            worst_first = np.argsort(-doubts(opinions), kind="stable")
+            self._order = _Order(opinions.ids[worst_first], opinions.centroid_yx[worst_first])
+        return self._order
+
+
+class _Order:
+    """Nuclei in an order, with their places in it and in the image."""
+
+    def __init__(self, ids: NDArray[np.int64], centroid_yx: NDArray[np.float64]) -> None:
+        self.ids = ids
+        self.place = {nucleus: i for i, nucleus in enumerate(ids.tolist())}
+        self._centroid_yx = centroid_yx
+        self._wanted = np.arange(len(ids))
+        self._regions: tuple[Region, ...] = ()
+
+    def wanted(self, regions: tuple[Region, ...]) -> NDArray[np.int64]:
+        """Return the places of nuclei that lie in none of these regions, ascending."""
+        if self._regions is not regions:
+            self._regions = regions
+            self._wanted = np.flatnonzero(Ground((), regions).holds(self._centroid_yx))
+        return self._wanted

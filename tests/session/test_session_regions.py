@@ -338,6 +338,16 @@ def test_what_is_signed_off_and_then_excluded_counts_neither_way():
 
 
 @STORES
+def test_nuclei_come_back_into_the_queue_when_a_signing_off_is_undone(make):
+    document = found(make, scores=np.linspace(0.1, 0.9, 29).tolist())
+    actions.sign_off(document, [LEFT])
+    queue = ReviewQueue(document)
+    assert queue.step(None) == 11
+    document.undo()
+    assert queue.step(None) == 1
+
+
+@STORES
 def test_the_queue_passes_over_regions(make):
     document = found(make, scores=np.linspace(0.1, 0.9, 29).tolist())
     queue = ReviewQueue(document)
@@ -349,8 +359,13 @@ def test_the_queue_passes_over_regions(make):
     assert queue.remaining == 18
     actions.sign_off(document, [MIDDLE])
     assert queue.step(None) == 21
+    assert queue.step(21, forward=False) is None
+    assert queue.remaining == 8
     document.undo()
     assert queue.step(None) == 11
+    actions.exclude(document, [[[0, 0], [0, 600], [60, 600], [60, 0]]], remove_nuclei=False)
+    assert queue.step(None) is None
+    assert queue.remaining == 0
 
 
 # ---- runs

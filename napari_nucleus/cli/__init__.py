@@ -293,34 +293,58 @@ def demo(
 
 @app.command("open")
 def open_image(
-    image: Annotated[Path, typer.Argument(help="Image or project to open in napari.")],
+    image: Annotated[Path, typer.Argument(help="Image, folder of images, or project to open.")],
     mpp: Mpp = None,
 ) -> None:
-    """Open an image, or a project with its image, in napari with the napari-nucleus dock."""
+    """Open an image, the images of a folder, or a project in napari with the dock.
+
+    Where the image of a project was moved or changed, the app asks what to do.
+    """
+    from napari_nucleus.core.image import check_mpp
+    from napari_nucleus.io.images import IMAGE_SUFFIXES
     from napari_nucleus.io.images import open_image as read
     from napari_nucleus.session.project import SUFFIX
-    from napari_nucleus.session.shelf import default_shelf
-    from napari_nucleus.widgets.project_images import find_image, prefer
+    from napari_nucleus.session.series import Series
 
-    if image.suffix == SUFFIX:
-        wanted = prefer(default_shelf(), image.resolve())
-        source, file = find_image(wanted, image.resolve())
-        name = wanted.name
+    path = image.resolve()
+    if image.is_dir():
+        Series.of_folder(path, IMAGE_SUFFIXES)  # whoever has none is told before a window opens
+        stated = check_mpp(mpp, image.name)
+        _launcher().launch_folder(path, stated)
+    elif image.suffix == SUFFIX:
+        _check_project(path)
+        _launcher().launch_project(path)
     else:
-        source, file, name = read(image, mpp), image.resolve(), image.stem
-    _open_app(source, name, str(file), source.pixel_size.note)
+        source = read(image, mpp)
+        _open_app(source, image.stem, str(path), source.pixel_size.note)
+
+
+def _check_project(path: Path) -> None:
+    """Refuse a project that cannot be opened with its image; say what the app will ask about."""
+    from napari_nucleus.session.reading import peek
+    from napari_nucleus.widgets.project_images import locate_image
+
+    found = locate_image(peek(path))
+    if not isinstance(found, Path):
+        _complain(found.sentence)
 
 
 def _open_app(source: Any, name: str, path: str = "", note: str = "") -> None:
+    _launcher().launch(source, name, path, note)
+
+
+def _launcher() -> Any:
+    """Return the module that opens the app, where it can be opened."""
+    from importlib import import_module
+
     _check_screen()
     try:
-        from napari_nucleus.widgets.launch import launch
+        return import_module("napari_nucleus.widgets.launch")
     except ImportError as error:
         raise NucleusError(
             f"The app needs napari and Qt ({error.name} is missing); "
             "install them with: pip install 'napari-nucleus[app]'"
         ) from error
-    launch(source, name, path, note)
 
 
 def _check_screen() -> None:

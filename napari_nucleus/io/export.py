@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from napari_nucleus.core.image import ImageSource
+from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ignore_progress
 from napari_nucleus.errors import AnnotationError
 from napari_nucleus.io.geojson import NUCLEI_NAMESPACE, write_geojson
 from napari_nucleus.io.labels import write_labels
@@ -43,6 +44,8 @@ def write_all(
     out_dir: str | os.PathLike[str],
     stem: str,
     formats: Collection[str] = tuple(FORMATS),
+    progress: ProgressCallback = ignore_progress,
+    cancel: Cancel | None = None,
 ) -> list[Path]:
     """Write ``STEM.tif``, ``STEM.geojson``, ``STEM.csv`` and ``STEM_overlay.png``.
 
@@ -61,6 +64,10 @@ def write_all(
         Beginning of the file names. With the label ids it also gives the ids of the detections.
     formats
         Some of `FORMATS`; all by default.
+    progress
+        Called before each file.
+    cancel
+        Looked at before each file, and before the files are moved to their places.
 
     Returns
     -------
@@ -73,6 +80,8 @@ def write_all(
         If a file cannot be written; those that were there are as they were.
     LabelsError
         If the image and the labels differ in size.
+    CancelledError
+        If it was cancelled; the files that were there are as they were.
     """
     out_dir = Path(out_dir)
     if not stem or Path(stem).name != stem:
@@ -89,12 +98,17 @@ def write_all(
             f"Format {unknown[0] if unknown else 'missing'!r}: choose of {', '.join(FORMATS)}."
         )
     chosen = [(f"{stem}{ENDINGS[name]}", writers[name]) for name in writers if name in formats]
+    if cancel is None:
+        cancel = Cancel()
     part = None
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".export-", dir=out_dir))
-        for name, write in chosen:
+        for number, (name, write) in enumerate(chosen):
+            cancel.check()
+            progress(Progress(number, len(chosen), f"Export: {name}"))
             write(part / name)
+        cancel.check()
         for name, _ in chosen:
             os.replace(part / name, out_dir / name)
     except OSError as error:

@@ -23,7 +23,10 @@ from napari_nucleus.errors import ImageError
 from napari_nucleus.io.pixel_size import PixelSize, pixel_size_of_dpi
 from napari_nucleus.io.tiff_planes import open_tiff_plane
 
-__all__ = ["ImageFile", "open_image"]
+__all__ = ["IMAGE_SUFFIXES", "ImageFile", "open_image"]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".svs"})
+"""Endings of the names of files that are taken for images when a folder is opened."""
 
 TIFF_BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF in both byte orders."""

@@ -15,7 +15,7 @@ __all__ = ["in_background", "on_main_thread", "when_done"]
 
 T = TypeVar("T")
 
-_POOL = ThreadPoolExecutor(2, thread_name_prefix="napari-nucleus")
+_POOL = ThreadPoolExecutor(4, thread_name_prefix="napari-nucleus")
 
 
 def on_main_thread(function: Callable[..., Any], *arguments: Any) -> None:
@@ -50,6 +50,8 @@ def in_background(
     work: Callable[[], T],
     then: Callable[[T], None],
     failed: Callable[[BaseException], None],
-) -> None:
+) -> Future[T]:
     """Do work on another thread; what comes of it is told on the main thread as by `when_done`."""
-    when_done(_POOL.submit(work), then, failed)
+    future = _POOL.submit(work)
+    when_done(future, then, failed)
+    return future

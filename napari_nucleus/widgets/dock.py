@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import napari
@@ -13,6 +14,8 @@ from napari_nucleus.sample_data.fields import crypts
 from napari_nucleus.widgets.correct_tab import CorrectTab
 from napari_nucleus.widgets.footer import Footer
 from napari_nucleus.widgets.header import Header
+from napari_nucleus.widgets.image_question import ImageQuestion
+from napari_nucleus.widgets.nuclei_table import NucleiTable
 from napari_nucleus.widgets.segment_tab import SegmentTab
 from napari_nucleus.widgets.workspace import Workspace
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari_nucleus.session.shelf import Shelf
     from napari_nucleus.widgets.model import AppModel
+    from napari_nucleus.widgets.project_images import ChangedImage, MovedImage
 
 __all__ = ["NucleusDock"]
 
@@ -61,9 +65,14 @@ class NucleusDock(QWidget):
 
         self._viewer = viewer
         self.tabs.currentChanged.connect(self._on_tab)
+        self.workspace.resuming.tab = self.tabs.tabText(0)
+        self.workspace.resuming.tab_wanted.connect(self._show_tab)
+        self.workspace.opening.asked.connect(self._on_question)
         self.segment_tab.sample.clicked.connect(self._on_sample)
         self.workspace.warned.connect(show_warning)
         self.workspace.progressed.connect(self._on_progress)
+        self.table = NucleiTable(self.workspace)
+        self.workspace.table_asked.connect(self.toggle_table)
         events = viewer.layers.events
         self._events = (events.inserted, events.removed, events.reordered)
         for event in self._events:
@@ -76,6 +85,25 @@ class NucleusDock(QWidget):
         """Make an image layer the one that is worked on."""
         self.header.choose(image)
 
+    def toggle_table(self) -> None:
+        """Show the table of nuclei below the canvas, or put it away."""
+        docked = self.table.parentWidget()
+        if docked is None:
+            self._viewer.window.add_dock_widget(
+                self.table, name="Table of nuclei", area="bottom", add_vertical_stretch=False
+            )
+            self.table.show()
+        else:
+            docked.setVisible(docked.isHidden())
+
+    def _close_table(self) -> None:
+        self.table.let_go()
+        # The window may be gone before the dock is.
+        with contextlib.suppress(LookupError, RuntimeError):
+            if self.table.parentWidget() is not None:
+                self._viewer.window.remove_dock_widget(self.table)
+            self.table.deleteLater()
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End the model's process and give mouse and keys back."""
         self._let_go()
@@ -86,13 +114,23 @@ class NucleusDock(QWidget):
             self._closed = True
             for event in self._events:
                 event.disconnect(self._on_layers)
+            self._close_table()
             self.workspace.close()
 
     def _on_layers(self, _: Any = None) -> None:
         self.header.reset_choices()
         self.segment_tab.reset_choices()
 
+    def _show_tab(self, name: str) -> None:
+        names = [self.tabs.tabText(i) for i in range(self.tabs.count())]
+        if name in names:
+            self.tabs.setCurrentIndex(names.index(name))
+
+    def _on_question(self, question: MovedImage | ChangedImage) -> None:
+        ImageQuestion(question, self.workspace.opening, self).open()
+
     def _on_tab(self, index: int) -> None:
+        self.workspace.resuming.tab = self.tabs.tabText(index)
         if self.tabs.widget(index) is self.correct_tab:
             self.workspace.arm()
         else:

@@ -1,29 +1,190 @@
-"""What is exported of an image that is worked on."""
+"""Exports of what is annotated: read and written on another thread, one at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_nucleus import __version__
+from napari_nucleus.core.geometry import Box
+from napari_nucleus.core.nuclei import counted
+from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback
+from napari_nucleus.errors import CancelledError, ImageError
+from napari_nucleus.io.export import write_all
 from napari_nucleus.io.results import SegmentationResult, result_of_labels
+from napari_nucleus.session.document import Document
+from napari_nucleus.session.provenance import MadeBy, provenance_of
+from napari_nucleus.session.reading import reading
+from napari_nucleus.session.table import NucleusRow
 from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.background import in_background, on_main_thread
 
-__all__ = ["snapshot"]
+__all__ = ["Exporting"]
+
+TILES_AT_ONCE = 8
+"""Label tiles that are copied between two turns of the window's event loop."""
+
+Arrays = tuple[NDArray[np.int32], list[NucleusRow]]
 
 
-def snapshot(annotation: Annotation) -> SegmentationResult:
-    """Return the document as it is now."""
-    labels, rows = annotation.document.to_arrays()
-    provenance = {
-        "program": f"napari-nucleus {__version__}",
-        "model": annotation.model.name,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return result_of_labels(
-        labels,
-        annotation.document.scheme,
-        {row.id: row.class_id for row in rows},
-        {row.id: row.score for row in rows},
-        annotation.mpp,
-        provenance,
-    )
+class Exporting:
+    """Writes what is annotated, as it was when that was asked for.
+
+    Attributes
+    ----------
+    progressed
+        Emitted with a `Progress` during an export, with None when it has ended.
+    said, warned
+        Emitted with a sentence when it has ended well or was cancelled; when it failed.
+    """
+
+    progressed = Signal(object)
+    said = Signal(str)
+    warned = Signal(str)
+
+    def __init__(self) -> None:
+        self._cancel: Cancel | None = None
+
+    @property
+    def running(self) -> bool:
+        """True until all files are there, or none."""
+        return self._cancel is not None
+
+    def begin(
+        self,
+        annotation: Annotation,
+        project: Path | None,
+        folder: Path,
+        stem: str,
+        formats: Collection[str],
+    ) -> None:
+        """Write the files of a document; returns at once.
+
+        Parameters
+        ----------
+        project
+            The file that the document is kept in; None for one that is in memory only.
+        formats
+            Some of `io.export.FORMATS`.
+
+        Raises
+        ------
+        ImageError
+            If an export is going on already.
+        """
+        if self.running:
+            raise ImageError("An export is running; cancel it first.")
+        cancel = self._cancel = Cancel()
+        document, source = annotation.document, annotation.source
+        scheme, mpp = document.scheme, annotation.mpp
+        # A project from before models were noted names them in its rows alone.
+        models = (*document.models, MadeBy(annotation.model.name))
+        provenance = {
+            "program": f"napari-nucleus {__version__}",
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+        def report(done: Progress) -> None:
+            on_main_thread(self._report, cancel, done)
+
+        def write(arrays: Callable[[], Arrays]) -> tuple[SegmentationResult, list[Path]]:
+            labels, rows = arrays()
+            cancel.check()
+            result = result_of_labels(
+                labels,
+                scheme,
+                {row.id: row.class_id for row in rows},
+                {row.id: row.score for row in rows},
+                mpp,
+                provenance | provenance_of(models, {row.source for row in rows}),
+            )
+            return result, write_all(result, source, folder, stem, formats, report, cancel)
+
+        def write_of_file() -> tuple[SegmentationResult, list[Path]]:
+            assert project is not None
+            with reading(project) as store:
+                return write(lambda: _read(Document(store, scheme, mpp), report, cancel))
+
+        def in_the_background(work: Callable[[], tuple[SegmentationResult, list[Path]]]) -> None:
+            in_background(work, self._written, self._failed)
+
+        self.progressed.emit(Progress(0, 0, "Export"))
+        if project is not None:
+            in_the_background(write_of_file)
+        else:
+            _Copying(document, cancel, lambda got: in_the_background(lambda: write(lambda: got)))
+
+    def cancel(self) -> None:
+        """Stop after the file that is being written; no file is left behind."""
+        if self._cancel is not None:
+            self._cancel.set()
+            self.progressed.emit(Progress(0, 0, "Stopping…"))
+
+    def _report(self, cancel: Cancel, done: Progress) -> None:
+        if self._cancel is cancel and not cancel:
+            self.progressed.emit(done)
+
+    def _written(self, written: tuple[SegmentationResult, list[Path]]) -> None:
+        result, files = written
+        self._end()
+        self.said.emit(f"{counted(len(result))} written: {', '.join(f.name for f in files)}")
+
+    def _failed(self, error: BaseException) -> None:
+        self._end()
+        if isinstance(error, CancelledError):
+            self.said.emit("The export was cancelled; no file was written.")
+        else:
+            self.warned.emit(str(error) or type(error).__name__)
+
+    def _end(self) -> None:
+        self._cancel = None
+        self.progressed.emit(None)
+
+
+def _read(document: Document, report: ProgressCallback, cancel: Cancel) -> Arrays:
+    """Read labels and rows tile by tile."""
+    labels = np.zeros(document.shape, np.int32)
+    boxes = document.store.tile_boxes()
+    for number, box in enumerate(boxes):
+        cancel.check()
+        labels[_slices(box)] = document.labels(box)
+        if number % TILES_AT_ONCE == 0:
+            report(Progress(number, len(boxes), "Export: reading"))
+    return labels, document.rows()
+
+
+class _Copying:
+    """Copies a document in memory piece by piece on its own thread, edits in between included."""
+
+    def __init__(self, document: Document, cancel: Cancel, then: Callable[[Arrays], None]) -> None:
+        self._document, self._cancel, self._then = document, cancel, then
+        self._labels = np.zeros(document.shape, np.int32)
+        self._left = document.store.tile_boxes()
+        document.changed.connect(self._on_changed)
+        self._next()
+
+    def _next(self) -> None:
+        for _ in range(min(TILES_AT_ONCE, len(self._left))):
+            self._copy(self._left.pop())
+        if self._left and not self._cancel:
+            # A method alone would be held weakly, and the copying with it.
+            QTimer.singleShot(0, lambda: self._next())
+            return
+        self._document.changed.disconnect(self._on_changed)
+        self._then((self._labels, self._document.rows()))
+
+    def _on_changed(self, box: Box, _: frozenset[str]) -> None:
+        self._copy(box)
+
+    def _copy(self, box: Box) -> None:
+        self._labels[_slices(box)] = self._document.labels(box)
+
+
+def _slices(box: Box) -> tuple[slice, slice]:
+    return slice(box[0], box[2]), slice(box[1], box[3])

@@ -46,6 +46,9 @@ class Footer(QWidget):
         self.bar.setTextVisible(True)
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop within one tile; what was found is kept")
+        self.export_bar = QProgressBar()
+        self.export_cancel = QPushButton("Cancel")
+        self.export_cancel.setToolTip("Stop after the file being written; none is left behind")
         self.export = QPushButton("Export…")
         self.export.setToolTip("Write label TIFF, QuPath GeoJSON, CSV and an overlay picture")
         self.saved = QLabel()
@@ -60,6 +63,9 @@ class Footer(QWidget):
         running = QHBoxLayout()
         running.addWidget(self.bar, 1)
         running.addWidget(self.cancel)
+        writing = QHBoxLayout()
+        writing.addWidget(self.export_bar, 1)
+        writing.addWidget(self.export_cancel)
         out = QHBoxLayout()
         out.addWidget(self.saved, 1)
         out.addWidget(self.save_as)
@@ -68,6 +74,7 @@ class Footer(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.message)
         layout.addLayout(running)
+        layout.addLayout(writing)
         layout.addWidget(self.counts)
         layout.addLayout(history)
         layout.addLayout(out)
@@ -81,9 +88,12 @@ class Footer(QWidget):
         workspace.said.connect(self._on_message)
         workspace.warned.connect(self._on_message)
         workspace.progressed.connect(self._on_progress)
+        self.export_cancel.clicked.connect(lambda: workspace.exporting.cancel())
+        workspace.exporting.progressed.connect(self._on_export_progress)
         workspace.document_changed.connect(self.refresh)
         workspace.annotation_changed.connect(self.refresh)
         self._on_progress(None)
+        self._on_export_progress(None)
         self.refresh()
 
     def refresh(self) -> None:
@@ -133,6 +143,14 @@ class Footer(QWidget):
             text += f", about {left:.0f} s"
         self.bar.setFormat(text)
 
+    def _on_export_progress(self, report: Progress | None) -> None:
+        for widget in (self.export_bar, self.export_cancel):
+            widget.setVisible(report is not None)
+        if report is not None:
+            self.export_bar.setMaximum(max(report.total, 1))
+            self.export_bar.setValue(report.done)
+            self.export_bar.setFormat(report.text)
+
     def _on_export(self) -> None:
         annotation = self._workspace.annotation
         if annotation is None:
@@ -142,8 +160,10 @@ class Footer(QWidget):
         dialog.open()
 
     def _export(self, folder: Path, stem: str, formats: tuple[str, ...]) -> None:
-        if self._workspace.annotation is not None:
-            self._workspace.export(folder, stem, formats, self._workspace.said.emit)
+        try:
+            self._workspace.export(folder, stem, formats)
+        except NucleusError as error:
+            self._workspace.warned.emit(str(error))
 
     def _on_save_as(self) -> None:
         project = self._workspace.keeping.project
@@ -158,8 +178,6 @@ class Footer(QWidget):
             self._workspace.keeping.save_as(path)
         except NucleusError as error:
             self._workspace.warned.emit(str(error))
-        else:
-            self._workspace.said.emit(f"The project is kept in {path.name} from now on.")
 
     def _act(self, act: object) -> object:
         def on_click(*_: object) -> None:

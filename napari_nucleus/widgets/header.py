@@ -12,12 +12,14 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QPushButton,
     QWidget,
 )
 
 from napari_nucleus.core.image import MPP_RANGE
 from napari_nucleus.widgets.layers import role_of
+from napari_nucleus.widgets.series_bar import SeriesBar
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.workspace import Workspace
@@ -57,19 +59,25 @@ class Header(QWidget):
         self.model.setToolTip("The model and the device it runs on")
         self.model.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
+        self.annotator = QLineEdit(workspace.keeping.annotator)
+        self.annotator.setToolTip("Your name, noted in the project with each thing you do")
+
         size = QHBoxLayout()
         size.addWidget(self.mpp, 1)
         size.addWidget(self.estimate)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
+        form.addRow(SeriesBar(workspace))
         form.addRow("Image", self.image.native)
         form.addRow("Pixel size", size)
         form.addRow(self.warning)
         form.addRow("Model", self.model)
+        form.addRow("Annotator", self.annotator)
 
         self.image.changed.connect(self._on_image)
         self.mpp.valueChanged.connect(self._on_mpp)
         self.estimate.clicked.connect(self._on_estimate)
+        self.annotator.editingFinished.connect(self._on_annotator)
         workspace.annotation_changed.connect(self.refresh)
         workspace.model.state_changed.connect(self._on_state)
         self._on_state(workspace.model.host.state)
@@ -94,6 +102,9 @@ class Header(QWidget):
     def refresh(self) -> None:
         """Show what the workspace works on."""
         annotation = self._workspace.annotation
+        if annotation is not None and annotation.image in self.image.choices:
+            with self.image.changed.blocked():
+                self.image.value = annotation.image
         self.mpp.setEnabled(annotation is not None)
         self.estimate.setEnabled(annotation is not None)
         if annotation is not None:
@@ -128,6 +139,12 @@ class Header(QWidget):
             known = value >= MPP_RANGE[0]
             annotation.set_mpp(value if known else None)
             self._show_mpp()
+
+    def _on_annotator(self) -> None:
+        keeping = self._workspace.keeping
+        if self.annotator.text() != keeping.annotator:
+            keeping.annotator = self.annotator.text()
+            self.annotator.setText(keeping.annotator)
 
     def _on_estimate(self) -> None:
         annotation = self._workspace.annotation

@@ -34,16 +34,26 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("next_doubtful", "N", "Go to the next doubtful nucleus"),
     KeyAction("previous_doubtful", "Shift-N", "Go to the doubtful nucleus before"),
     KeyAction("accept", "Enter", "Accept the selected nucleus and go to the next doubtful one"),
+    KeyAction("sign_off_view", "R", "Sign off what the canvas shows, and accept its nuclei"),
+    KeyAction("lift_region", "Shift-R", "Lift the region under the pointer"),
     KeyAction("cut", "K", "Cut nuclei: then drag a stroke across them"),
     KeyAction("split", "S", "Split a nucleus: then click two places in it"),
-    KeyAction("merge", "G", "Merge the selected nucleus: then click the other one"),
+    KeyAction("merge", "G", "Merge the selected nucleus: then click the other, or drag over all"),
+    KeyAction("brush", "B", "Take the brush: begin in a nucleus to extend it, else a new one"),
+    KeyAction("eraser", "E", "Take the eraser: begin in a nucleus to take from that one only"),
+    KeyAction("scribble", "W", "Scribble: then drag along a nucleus, the model outlines it"),
+    KeyAction("choose", "A", "Choose several: then drag a box around them"),
+    KeyAction("choose_like", "Shift-A", "Choose all in view of the selected nucleus's class"),
     KeyAction("fill_holes", "H", "Fill the holes of the nucleus"),
     KeyAction("smooth", "O", "Smooth the outline of the nucleus"),
     KeyAction("fill", "F", "Fill nuclei, or outlines only"),
     KeyAction("hide", "D", "Hide nuclei, or show them again"),
+    KeyAction("table", "L", "Show the table of nuclei, or put it away"),
     KeyAction("undo", "Control-Z", "Undo"),
     KeyAction("redo", "Control-Shift-Z", "Redo"),
     KeyAction("escape", "Escape", "Drop what was begun, then the selection"),
+    KeyAction("previous_image", "Control-PageUp", "Go to the image before, of a folder"),
+    KeyAction("next_image", "Control-PageDown", "Go to the next image of a folder"),
     KeyAction("help", "F1", "List the keys"),
 )
 
@@ -52,7 +62,8 @@ POINTER: tuple[tuple[str, str], ...] = (
     ("Click on a nucleus", "Select it"),
     ("Ctrl-click in a nucleus", "Remove it; near its rim: take that part away"),
     ("Shift-drag", "Box around a nucleus"),
-    ("1 … 9", "Class of the nucleus under the pointer"),
+    ("Ctrl-Shift-drag", "Choose the nuclei in a box, to change them together"),
+    ("1 … 9", "Class of the chosen nuclei, or of the one under the pointer"),
 )
 
 
@@ -97,7 +108,7 @@ class KeyBinder:
         self._functions = {
             (keys.get(name, name)): _key_function(handler) for name, handler in handlers.items()
         }
-        self._before: list[tuple[Any, dict]] = []
+        self._bound: list[tuple[Any, dict[Any, Any]]] = []
 
     def bind(self) -> None:
         """Bind on the viewer and the active layer, and follow the active layer."""
@@ -106,21 +117,29 @@ class KeyBinder:
         self._on_active()
 
     def unbind(self) -> None:
-        """Put every keymap back as it was."""
+        """Put every key back to what it did before; those that others have bound since stay."""
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
-        for target, keymap in self._before:
+        for target, before in self._bound:
+            keymap = dict(target.keymap)
+            for key, function in before.items():
+                keymap.pop(key, None)
+                if function is not None:
+                    keymap[key] = function
             target.keymap = keymap
-        self._before = []
+        self._bound = []
 
     def _on_active(self, event: Any = None) -> None:
         layer: Layer | None = self._viewer.layers.selection.active
-        if layer is not None and all(target is not layer for target, _ in self._before):
+        if layer is not None and all(target is not layer for target, _ in self._bound):
             self._bind_on(layer)
 
     def _bind_on(self, target: Any) -> None:
-        self._before.append((target, dict(target.keymap)))
+        before = dict(target.keymap)
         for key, function in self._functions.items():
             target.bind_key(key, function, overwrite=True)
+        ours = set(self._functions.values())
+        bound = {key: before.get(key) for key, f in target.keymap.items() if f in ours}
+        self._bound.append((target, bound))
 
 
 def _key_function(handler: Callable[[], None]) -> Callable[[Any], None]:

@@ -1,52 +1,136 @@
-"""The image that a project is about; free of Qt and napari."""
+"""The image that a project is about: found, read, or asked about; free of Qt and napari."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from napari_nucleus.core.image import ArraySource
 from napari_nucleus.errors import ImageError
 from napari_nucleus.hosting.image_key import image_key
-from napari_nucleus.io.images import ImageFile, open_image
-from napari_nucleus.session.project import ImageReference, Project
-from napari_nucleus.session.shelf import Shelf
+from napari_nucleus.io.images import open_image
+from napari_nucleus.session.project import ImageReference
+from napari_nucleus.session.reading import ProjectSummary
 
-__all__ = ["find_image", "prefer"]
+__all__ = [
+    "ChangedImage",
+    "LoadedImage",
+    "MovedImage",
+    "check_same_size",
+    "load_image",
+    "locate_image",
+]
 
 
-def prefer(shelf: Shelf, path: Path) -> ImageReference:
-    """Make a project the one that its image is opened with, and return which image that is.
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """A picture that was read from a file and can be shown at once.
 
-    Raises
-    ------
-    ProjectError
-        If the file is no project.
+    Parameters
+    ----------
+    source
+        Its pixels, in memory.
+    file
+        Where it was read from.
+    note
+        What the user should be told of it; else "".
     """
-    project = Project.open(path)
-    try:
-        shelf.note(project)
-        return project.image
-    finally:
-        project.close()
+
+    source: ArraySource
+    file: Path
+    note: str = ""
 
 
-def find_image(wanted: ImageReference, project: Path) -> tuple[ImageFile, Path]:
-    """Open the image that a project is about, and return its file as well.
+@dataclass(frozen=True)
+class MovedImage:
+    """A question: the image of a project is not where it was."""
+
+    project: ProjectSummary
+
+    @property
+    def sentence(self) -> str:
+        """What has happened."""
+        image = self.project.image
+        return f"{self.project.path.name}: its image {image.path or image.name} is not there."
+
+
+@dataclass(frozen=True)
+class ChangedImage:
+    """A question: the picture of a project is another one now, of the same size.
+
+    Parameters
+    ----------
+    project
+        The project.
+    file, fingerprint
+        The picture as it is now.
+    """
+
+    project: ProjectSummary
+    file: Path
+    fingerprint: str
+
+    @property
+    def sentence(self) -> str:
+        """What has happened."""
+        name = self.project.path.name
+        return f"{self.file}: the picture has changed since {name} was made on it."
+
+    @property
+    def reference(self) -> ImageReference:
+        """The changed picture, under the name that the project's had."""
+        return ImageReference(self.project.image.name, self.fingerprint, str(self.file))
+
+
+def load_image(file: Path, mpp: float | None = None) -> LoadedImage:
+    """Read an image; on any thread.
+
+    Parameters
+    ----------
+    mpp
+        µm per pixel if the user knows better than the file.
 
     Raises
     ------
     ImageError
-        If it is not where it was, nor beside the project file, or is another picture now.
+        If it cannot be read.
     """
-    file = wanted.found(project)
+    source = open_image(file, mpp)
+    pixels = ArraySource(source.read((0, 0, *source.shape)), source.mpp, source.name)
+    return LoadedImage(pixels, file, source.pixel_size.note)
+
+
+def locate_image(
+    project: ProjectSummary, file: Path | None = None
+) -> Path | MovedImage | ChangedImage:
+    """Return the file of the image that a project is about, or what to ask the user.
+
+    Parameters
+    ----------
+    file
+        Where the user says it is; by default where it was, or beside the project file.
+
+    Raises
+    ------
+    ImageError
+        If what is there cannot be read, or is a picture of another size.
+    """
+    file = file or project.image.found(project.path)
     if file is None:
-        raise ImageError(
-            f"{project.name}: its image {wanted.path or wanted.name} is not there. Open the image "
-            "where it is now; its annotation comes with it."
-        )
+        return MovedImage(project)
     source = open_image(file)
-    if image_key(source) != wanted.fingerprint:
+    key = image_key(source)
+    if key == project.image.fingerprint:
+        return file
+    check_same_size(project, file, source.shape)
+    return ChangedImage(project, file, key)
+
+
+def check_same_size(project: ProjectSummary, file: Path, shape: tuple[int, int]) -> None:
+    """Raise `ImageError` unless a picture has the size that the project was made on."""
+    if shape != project.shape:
+        (height, width), (was_high, was_wide) = shape, project.shape
         raise ImageError(
-            f"{file}: the picture has changed since {project.name} was made on it; the project "
-            "was not opened. Bring the picture back that it was."
+            f"{file}: {width} x {height} pixels, but {project.path.name} was made on a picture of "
+            f"{was_wide} x {was_high}; the project was left as it is. Bring that picture back."
         )
-    return source, file

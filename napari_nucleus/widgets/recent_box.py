@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGroupBox,
+    QHBoxLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_nucleus.core.nuclei import counted
-from napari_nucleus.errors import NucleusError
 from napari_nucleus.widgets.project_dialog import ProjectDialog
 
 if TYPE_CHECKING:
@@ -18,10 +25,10 @@ __all__ = ["RecentBox"]
 
 
 class RecentBox(QGroupBox):
-    """The projects used last, and a button for any other."""
+    """The projects used last, buttons for any other and for a folder of images."""
 
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
-        super().__init__("Or go on with a project", parent)
+        super().__init__("Or open a project or a folder", parent)
         self._workspace = workspace
         self.recents = QComboBox()
         self.recents.setToolTip("Projects used last")
@@ -33,11 +40,19 @@ class RecentBox(QGroupBox):
         self.go_on.setToolTip("Open this project and its image")
         self.other = QPushButton("Other…")
         self.other.setToolTip("Open a project from a file")
-        line = QHBoxLayout(self)
+        self.folder = QPushButton("Open folder…")
+        self.folder.setToolTip("Go through the images of a folder, one after the other")
+        line = QHBoxLayout()
         line.addWidget(self.recents, 1)
         line.addWidget(self.go_on)
         line.addWidget(self.other)
-        self.go_on.clicked.connect(lambda: self._open(Path(self.recents.currentData())))
+        lines = QVBoxLayout(self)
+        lines.addLayout(line)
+        lines.addWidget(self.folder)
+        self.go_on.clicked.connect(
+            lambda: workspace.opening.project(Path(self.recents.currentData()))
+        )
+        self.folder.clicked.connect(self._on_folder)
         self.other.clicked.connect(self._on_other)
         workspace.keeping.changed.connect(self.refresh)
         self.refresh()
@@ -53,11 +68,12 @@ class RecentBox(QGroupBox):
 
     def _on_other(self) -> None:
         dialog = ProjectDialog.to_open(self)
-        dialog.chosen.connect(self._open)
+        dialog.chosen.connect(self._workspace.opening.project)
         dialog.open()
 
-    def _open(self, path: Path) -> None:
-        try:
-            self._workspace.open_project(path)
-        except NucleusError as error:
-            self._workspace.warned.emit(str(error))
+    def _on_folder(self) -> None:
+        dialog = QFileDialog(self, "Open a folder of images", str(Path.home()))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(lambda folder: self._workspace.series.open(Path(folder)))
+        dialog.open()

@@ -6,40 +6,45 @@ Widgets show it and call it; tests drive it. Main thread only.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import ImageError, NucleusError
 from napari_nucleus.hosting.planning import click_tile, tile_pixels
-from napari_nucleus.io.export import write_all
 from napari_nucleus.models.api import Calibration
+from napari_nucleus.session.hands import Gesture
+from napari_nucleus.session.outlines import ActionResult
+from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.shelf import Shelf, default_shelf
 from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
-from napari_nucleus.widgets.background import in_background, when_done
-from napari_nucleus.widgets.exporting import snapshot
-from napari_nucleus.widgets.keeping import Keeping, shows
+from napari_nucleus.widgets.background import when_done
+from napari_nucleus.widgets.exporting import Exporting
+from napari_nucleus.widgets.keeping import Keeping
 from napari_nucleus.widgets.keys import KeyBinder, key_card
 from napari_nucleus.widgets.layers import (
     layer_mpp,
     layer_source,
     region_polygons,
     role_of,
-    show_source,
     visible_box,
 )
 from napari_nucleus.widgets.model import AppModel
+from napari_nucleus.widgets.opening import Opening
 from napari_nucleus.widgets.pointer import Pointer
-from napari_nucleus.widgets.project_images import find_image, prefer
-from napari_nucleus.widgets.segmenting import Region, Segmentation
+from napari_nucleus.widgets.regions import RegionTools
+from napari_nucleus.widgets.rescheming import Rescheming
+from napari_nucleus.widgets.resuming import Resuming
+from napari_nucleus.widgets.segmenting import Extent, Segmentation
+from napari_nucleus.widgets.series_walk import SeriesWalk
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -75,6 +80,8 @@ class Workspace:
         Emitted when nuclei, their classes or the history changed.
     progressed
         Emitted with a `Progress` during a run, with None when it has ended.
+    table_asked
+        Emitted when the user wants to see the table of nuclei, or no longer.
     """
 
     said = Signal(str)
@@ -82,6 +89,7 @@ class Workspace:
     annotation_changed = Signal()
     document_changed = Signal()
     progressed = Signal(object)
+    table_asked = Signal()
 
     def __init__(
         self, viewer: Viewer, model: AppModel | None = None, shelf: Shelf | None = None
@@ -90,9 +98,17 @@ class Workspace:
         self.model = model or AppModel()
         self.annotation: Annotation | None = None
         self.segmentation: Segmentation | None = None
+        self._rescheming: Rescheming | None = None
         self.keeping = Keeping(shelf or default_shelf())
         self.keeping.warned.connect(self._warn)
         self.keeping.said.connect(self._say)
+        self.opening = Opening(self)
+        self.resuming = Resuming(viewer, self.keeping)
+        self.series = SeriesWalk(self)
+        self.exporting = Exporting()
+        self.exporting.warned.connect(self._warn)
+        self.exporting.said.connect(self._say)
+        self.regions = RegionTools(self)
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
         self._prefetch_timer = QTimer()
@@ -110,6 +126,9 @@ class Workspace:
     def close(self) -> None:
         """Let go of the viewer and end the model's process."""
         self._prefetch_timer.stop()
+        self.exporting.cancel()
+        self.opening.close()
+        self.series.close()
         self.disarm()
         if self.segmentation is not None:
             # Whoever shows its progress may be gone already.
@@ -141,47 +160,39 @@ class Workspace:
             self.arm()
         self.annotation_changed.emit()
         self.document_changed.emit()
+        if self.annotation is not None:
+            self.resuming.resume(self.annotation)
 
     def _enter_image(self, image: Image) -> None:
         document = self.keeping.take(image, layer_source(image, layer_mpp(image)))
-        annotation = Annotation(self.viewer, image, self.model, document)
+        try:
+            annotation = Annotation(self.viewer, image, self.model, document)
+        except NucleusError:
+            self.keeping.leave()
+            raise
         self.annotation = annotation
         annotation.said.connect(self._say)
         annotation.warned.connect(self._warn)
         annotation.document.changed.connect(self._on_document)
+        annotation.document.regions_changed.connect(self._on_document)
         annotation.document.history_changed.connect(self._on_document)
         self._schedule_prefetch()
 
     def _leave_image(self) -> None:
+        self.regions.finish()
         annotation, self.annotation = self.annotation, None
         if annotation is None:
             return
         if self.segmentation is not None and self.segmentation.running:
             self.segmentation.stop()
+        if self._rescheming is not None:
+            self._rescheming.stop()
         annotation.document.changed.disconnect(self._on_document)
+        annotation.document.regions_changed.disconnect(self._on_document)
         annotation.document.history_changed.disconnect(self._on_document)
+        self.resuming.leave(annotation)
         annotation.close()
         self.keeping.leave()
-
-    def open_project(self, path: Path) -> None:
-        """Open a project and the image that it is about; an image that is open is taken.
-
-        Raises
-        ------
-        NucleusError
-            If the file is no project, or its image is gone or another one now.
-        """
-        here = self.keeping.project
-        if here is not None and here.path == path:
-            return
-        wanted = prefer(self.keeping.shelf, path)
-        image = next(filter(partial(shows, wanted.fingerprint), self.viewer.layers), None)
-        if image is None:
-            source, file = find_image(wanted, path)
-            image = show_source(self.viewer, source, wanted.name, str(file))
-        if self.annotation is not None and self.annotation.image is image:
-            self.set_image(None)  # another project of the same image
-        self.set_image(image)
 
     def _on_layer_removed(self, event: Any) -> None:
         if self.annotation is None or event.value != self.annotation.image:
@@ -235,6 +246,7 @@ class Workspace:
             self._keys = None
         self._pointer.disarm()
         if self.annotation is not None:
+            self.annotation.by_hand.brush.put_down()
             self.annotation.marks.show_box(None, None)
 
     def _handlers(self) -> dict[str, Callable[[], None]]:
@@ -252,20 +264,25 @@ class Workspace:
             "next_doubtful": of_annotation(Annotation.next_doubtful),
             "previous_doubtful": of_annotation(lambda a: a.next_doubtful(forward=False)),
             "accept": of_annotation(Annotation.accept_and_advance),
-            "cut": of_annotation(lambda a: a.begin("cut")),
-            "split": of_annotation(lambda a: a.begin("split")),
-            "merge": of_annotation(lambda a: a.begin("merge")),
-            "fill_holes": of_annotation(Annotation.fill_holes),
-            "smooth": of_annotation(Annotation.smooth),
+            "sign_off_view": self.regions.sign_off_view,
+            "lift_region": self.regions.lift_under_pointer,
+            "brush": of_annotation(lambda a: a.by_hand.take_brush(erases=False)),
+            "eraser": of_annotation(lambda a: a.by_hand.take_brush(erases=True)),
+            "choose_like": of_annotation(lambda a: a.by_hand.choose_like_selected()),
+            "fill_holes": of_annotation(lambda a: a.by_hand.fill_holes()),
+            "smooth": of_annotation(lambda a: a.by_hand.smooth()),
             "fill": of_annotation(Annotation.toggle_fill),
             "hide": of_annotation(Annotation.toggle_hidden),
+            "table": lambda: self.table_asked.emit(),
             "undo": of_annotation(Annotation.undo),
             "redo": of_annotation(Annotation.redo),
             "escape": of_annotation(Annotation.escape),
             "help": lambda: self.said.emit(key_card()),
         }
+        for gesture in get_args(Gesture):
+            handlers[gesture] = of_annotation(lambda a, g=gesture: a.by_hand.begin(g))
         for digit in range(1, 10):
-            handlers[str(digit)] = of_annotation(lambda a, d=digit: a.classify_under_pointer(d))
+            handlers[str(digit)] = of_annotation(lambda a, d=digit: a.classify_by_key(str(d)))
         return handlers
 
     # ---- encoding in advance
@@ -307,15 +324,15 @@ class Workspace:
 
     # ---- segmenting
 
-    def region_of_view(self) -> Region:
+    def region_of_view(self) -> Extent:
         """Return what the canvas shows of the image."""
-        return Region("view", visible_box(self._worked_on().image))
+        return Extent("view", visible_box(self._worked_on().image))
 
-    def region_of_image(self) -> Region:
+    def region_of_image(self) -> Extent:
         """Return the whole image."""
-        return Region("image", (0, 0, *self._worked_on().source.shape))
+        return Extent("image", (0, 0, *self._worked_on().source.shape))
 
-    def region_of_shapes(self, shapes: Shapes) -> Region:
+    def region_of_shapes(self, shapes: Shapes) -> Extent:
         """Return the drawn shapes as one region.
 
         Raises
@@ -338,22 +355,27 @@ class Workspace:
         )
         if box[0] >= box[2] or box[1] >= box[3]:
             raise ImageError(f"{shapes.name}: the drawn region lies outside the image.")
-        return Region("region", box, tuple(polygons))
+        return Extent("region", box, tuple(polygons))
 
-    def segment(self, region: Region) -> Segmentation:
-        """Find every nucleus of a region; returns at once.
+    def segment(self, extent: Extent) -> Segmentation:
+        """Find every nucleus of a part of the image; returns at once.
 
         Raises
         ------
         ImageError
-            If a run is going on already.
+            If a run is going on already, or all of it is excluded or signed off.
         """
         annotation = self._worked_on()
         if self.segmentation is not None and self.segmentation.running:
             raise ImageError("A segmentation is running; cancel it first.")
+        if not Ground(extent.polygons, annotation.document.regions).meets(extent.box):
+            raise ImageError(
+                f"All of the {extent.name} is excluded or signed off, and segmenting leaves that "
+                "alone. Lift a region first (Lift in the Correct tab)."
+            )
         visible = visible_box(annotation.image)
         centre = ((visible[0] + visible[2]) / 2, (visible[1] + visible[3]) / 2)
-        segmentation = Segmentation(annotation, region, visible, centre)
+        segmentation = Segmentation(annotation, extent, visible, centre)
         self.segmentation = segmentation
         segmentation.progressed.connect(self._on_progress)
         segmentation.finished.connect(self._on_segmented)
@@ -380,6 +402,25 @@ class Workspace:
             raise ImageError("Open an image first.")
         return self.annotation
 
+    # ---- classes
+
+    def change_scheme(self, scheme: ClassScheme) -> Rescheming:
+        """Return the change to another class scheme, which is to be started.
+
+        Until it has ended, nothing else may change the document; clicks that are not answered yet
+        are given up.
+        """
+        annotation = self._worked_on()
+        annotation.drop_clicks()
+        self._rescheming = Rescheming(annotation.document, scheme)
+        self._rescheming.ended.connect(self._on_rescheming)
+        return self._rescheming
+
+    def _on_rescheming(self, result: ActionResult | None) -> None:
+        self._rescheming = None
+        if result is not None:
+            self.said.emit(result.message)
+
     # ---- labels from elsewhere
 
     def adopt(self, labels: Labels) -> Adoption:
@@ -396,24 +437,15 @@ class Workspace:
 
     # ---- export
 
-    def export(
-        self, folder: Path, stem: str, formats: Collection[str], then: Callable[[str], None]
-    ) -> None:
-        """Write the document's files on another thread; ``then`` is told when they are there.
+    def export(self, folder: Path, stem: str, formats: Collection[str]) -> None:
+        """Write the document's files, some of `io.export.FORMATS`; returns at once.
 
-        Parameters
-        ----------
-        formats
-            Some of `io.export.FORMATS`.
+        Raises
+        ------
+        ImageError
+            If there is nothing to export, or an export is going on already.
         """
-        annotation = self._worked_on()
-        result = snapshot(annotation)
-
-        def write() -> list[Path]:
-            return write_all(result, annotation.source, folder, stem, formats)
-
-        def written(files: list[Path]) -> None:
-            names = ", ".join(f.name for f in files)
-            then(f"{counted(len(result))} written: {names}")
-
-        in_background(write, written, lambda error: self.warned.emit(str(error)))
+        project = self.keeping.project
+        self.exporting.begin(
+            self._worked_on(), None if project is None else project.path, folder, stem, formats
+        )

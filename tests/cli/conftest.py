@@ -59,11 +59,13 @@ def picture(tmp_path) -> Path:
 
 @pytest.fixture
 def windows(monkeypatch) -> list[str]:
-    """The names of the images that a window was opened for; none is opened really."""
+    """What a window was opened for, by name; none is opened really."""
     from types import ModuleType
 
     opened: list[str] = []
     launcher = ModuleType("napari_nucleus.widgets.launch")
     launcher.launch = lambda source, name, *_: opened.append(name)  # type: ignore[attr-defined]
+    launcher.launch_project = lambda path: opened.append(path.name)  # type: ignore[attr-defined]
+    launcher.launch_folder = lambda path, mpp: opened.append((path.name, mpp))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "napari_nucleus.widgets.launch", launcher)
     return opened

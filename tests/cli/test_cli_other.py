@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from cli_helpers import DARK, save_picture
+from PIL import Image
 
 from napari_nucleus import __version__
 from napari_nucleus.errors import NucleusError, WeightsError
@@ -15,7 +16,6 @@ from napari_nucleus.hosting.image_key import image_key
 from napari_nucleus.io.images import open_image
 from napari_nucleus.models import zoo
 from napari_nucleus.session.project import ImageReference, Project
-from napari_nucleus.session.shelf import Shelf
 
 COMMANDS = ("segment", "evaluate", "train", "models", "card", "doctor", "demo", "open")
 
@@ -155,33 +155,50 @@ def test_an_image_is_opened_by_its_name(command, windows, screen, picture):
 
 
 @pytest.fixture
-def case(tmp_path, picture, monkeypatch):
-    """A project of the picture, and the shelf it is noted on."""
-    shelf = Shelf(tmp_path / "shelf")
-    monkeypatch.setattr("napari_nucleus.session.shelf.default_shelf", lambda: shelf)
+def case(tmp_path, picture):
+    """A project of the picture."""
     source = open_image(picture)
     image = ImageReference("my slide", image_key(source), str(picture))
     Project.create(tmp_path / "case.nucleus", image, source.shape).close()
-    return tmp_path / "case.nucleus", shelf
+    return tmp_path / "case.nucleus"
 
 
-def test_a_project_is_opened_with_its_image_and_preferred(command, windows, screen, case):
-    file, shelf = case
-    assert command("open", file).code == 0
-    assert windows == ["my slide"]
-    assert [r.path for r in shelf.recents()] == [str(file)]
+def test_a_project_is_opened(command, windows, screen, case):
+    assert command("open", case).code == 0
+    assert windows == ["case.nucleus"]
 
 
-def test_no_window_is_opened_for_a_project_without_its_picture(
+def test_where_the_app_has_to_ask_for_the_picture_it_is_said_and_opened(
+    command, windows, screen, case, picture
+):
+    changed = Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    changed.save(picture)
+    outcome = command("open", case)
+    assert outcome.code == 0
+    assert "field.png: the picture has changed since case.nucleus" in outcome.err
+    picture.unlink()
+    outcome = command("open", case)
+    assert outcome.code == 0
+    assert "case.nucleus: its image" in outcome.err
+    assert "is not there" in outcome.err
+    assert windows == ["case.nucleus"] * 2
+
+
+def test_no_window_is_opened_for_a_project_with_a_picture_of_another_size(
     command, windows, screen, case, picture
 ):
     picture.write_bytes(save_picture(picture.with_name("other.png"), (64, 130)).read_bytes())
-    command("open", case[0]).refused("field.png", "has changed", "case.nucleus")
-    picture.unlink()
-    command("open", case[0]).refused("case.nucleus", "is not there")
-    case[0].write_text("no project")
-    command("open", case[0]).refused("case.nucleus: no project")
+    command("open", case).refused("field.png", "130 x 64", "90 x 70", "case.nucleus")
+    case.write_text("no project")
+    command("open", case).refused("case.nucleus: no project")
     assert windows == []
+
+
+def test_a_folder_of_images_is_opened(command, windows, screen, picture):
+    assert command("open", picture.parent, "--mpp", "0.5").code == 0
+    assert windows == [(picture.parent.name, 0.5)]
+    command("open", picture.parent, "--mpp", "99").refused("99", "0.05–5")
+    assert len(windows) == 1
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "text"])

@@ -1,12 +1,16 @@
 """What is annotated is kept without a save button, and is there again."""
 
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 from driver import CTRL
 from qtpy.QtCore import Qt
 
+from napari_nucleus.errors import ProjectError
 from napari_nucleus.session.project import Project
 from napari_nucleus.session.shelf import Shelf
 from napari_nucleus.widgets.project_dialog import ProjectDialog
@@ -38,6 +42,12 @@ def close_image(app):
     app.settle()
 
 
+def save_as(app, file):
+    """Save the project as a file and wait until it is kept there."""
+    app.workspace.keeping.save_as(file)
+    app.until(lambda: app.workspace.keeping.project.path == file)
+
+
 def close_case(app, discs, folder):
     """Annotate a picture in a file, save it as ``case.nucleus``, close it; return the picture."""
     picture = folder / "slide.tif"
@@ -45,7 +55,7 @@ def close_case(app, discs, folder):
     app.open(discs, metadata={"napari_nucleus": {"path": str(picture)}})
     app.correct()
     app.click(MISSED)
-    app.workspace.keeping.save_as(folder / "case.nucleus")
+    save_as(app, folder / "case.nucleus")
     close_image(app)
     return picture
 
@@ -113,7 +123,7 @@ def test_a_project_that_is_open_elsewhere_can_be_looked_at_and_not_changed(corre
     correcting.dock.segment_tab.segment.click()
     correcting.settle()
     assert correcting.document.count == 1
-    correcting.workspace.keeping.save_as(tmp_path / "mine.nucleus")
+    save_as(correcting, tmp_path / "mine.nucleus")
     assert file.exists(), "it is somebody else's"
     correcting.click(OTHER)
     assert correcting.document.count == 2
@@ -141,6 +151,7 @@ def test_save_as_gives_the_project_a_file(correcting, tmp_path):
     target = tmp_path / "my case.nucleus"
     dialog.fileSelected.emit(str(target))
     dialog.reject()
+    correcting.until(lambda: correcting.workspace.keeping.project.path == target)
     assert files(correcting) == [], "it lies in one place only"
     assert "my case.nucleus" in correcting.dock.footer.saved.text()
     correcting.click(OTHER)
@@ -149,6 +160,119 @@ def test_save_as_gives_the_project_a_file(correcting, tmp_path):
     correcting.dock.footer._save_as(tmp_path / "a file" / "x.nucleus")
     assert "a file" in correcting.warned[-1]
     assert correcting.workspace.keeping.project.path == target
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Hold up the work that is done in the background until told to go on: ``slow(name)``."""
+    gates = []
+
+    def hold(target):
+        module, name = target.split(":")
+        whole = getattr(sys.modules[module], name)
+        gate, reached = threading.Event(), threading.Event()
+
+        def held(*arguments, **options):
+            reached.set()
+            gate.wait(30)
+            return whole(*arguments, **options)
+
+        monkeypatch.setattr(sys.modules[module], name, held)
+        gates.append(gate)
+        return gate, reached
+
+    yield hold
+    for gate in gates:
+        gate.set()
+
+
+COPYING = "napari_nucleus.session.saving:copy_whole"
+
+
+def test_an_edit_made_during_save_as_is_in_the_new_file(correcting, tmp_path, slow):
+    correcting.click(MISSED)
+    gate, reached = slow(COPYING)
+    target = tmp_path / "case.nucleus"
+    keeping = correcting.workspace.keeping
+    keeping.save_as(target)
+    correcting.until(reached.is_set)
+    assert correcting.dock.footer.saved.text() == "Saving…"
+    correcting.click(OTHER)
+    assert correcting.document.count == 2, "the app goes on meanwhile"
+    with pytest.raises(ProjectError, match="being saved"):
+        keeping.save_as(tmp_path / "other.nucleus")
+    gate.set()
+    correcting.until(lambda: keeping.project.path == target)
+    assert "case.nucleus" in correcting.dock.footer.saved.text()
+    assert "is kept in case.nucleus" in correcting.said[-1]
+    assert stored(target, tmp_path) == 2
+    correcting.press(Qt.Key.Key_Z, CTRL)
+    assert stored(target, tmp_path) == 1
+
+
+def test_an_image_that_is_left_while_it_is_saved_elsewhere_is_saved_there(
+    correcting, tmp_path, slow
+):
+    correcting.click(MISSED)
+    gate, reached = slow(COPYING)
+    target = tmp_path / "case.nucleus"
+    correcting.workspace.keeping.save_as(target)
+    correcting.until(reached.is_set)
+    threading.Timer(0.2, gate.set).start()
+    image = correcting.annotation.image
+    correcting.workspace.set_image(None)
+    assert correcting.workspace.keeping.project is None
+    assert files(correcting) == []
+    assert stored(target, tmp_path) == 1
+    correcting.dock.work_on(image)
+    assert correcting.workspace.keeping.project.path == target
+
+
+def test_an_export_holds_one_moment_and_edits_go_on(correcting, tmp_path, slow):
+    correcting.click(MISSED)
+    before = correcting.document.labels()
+    gate, reached = slow("napari_nucleus.widgets.exporting:write_all")
+    correcting.workspace.export(tmp_path / "out", "x", ("labels",))
+    correcting.until(reached.is_set)
+    assert correcting.dock.footer.export_bar.isVisible()
+    correcting.click(OTHER)
+    assert correcting.document.count == 2
+    correcting.dock.footer._export(tmp_path / "out", "y", ("labels",))
+    assert "export is running" in correcting.warned[-1]
+    gate.set()
+    correcting.until(lambda: any("1 nucleus written: x.tif" in text for text in correcting.said))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "x.tif"), before)
+    assert not correcting.dock.footer.export_bar.isVisible()
+
+
+def test_a_cancelled_export_leaves_what_was_there(correcting, tmp_path, slow):
+    correcting.click(MISSED)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.csv").write_text("from before")
+    gate, reached = slow("napari_nucleus.io.export:write_labels")
+    correcting.workspace.export(tmp_path / "out", "x", ("labels", "csv"))
+    correcting.until(reached.is_set)
+    correcting.dock.footer.export_cancel.click()
+    assert correcting.dock.footer.export_bar.text() == "Stopping…"
+    gate.set()
+    correcting.until(lambda: not correcting.workspace.exporting.running)
+    assert "no file was written" in correcting.said[-1]
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["x.csv"]
+    assert (tmp_path / "out" / "x.csv").read_text() == "from before"
+
+
+def test_an_annotation_in_memory_only_is_exported_with_the_edits_until_it_was_read(
+    app, discs, tmp_path
+):
+    app.workspace.keeping.shelf.folder.write_text("a file where the folder should be")
+    app.open(np.tile(discs, (10, 10, 1)))
+    app.correct()
+    app.click(MISSED)
+    app.workspace.export(tmp_path / "out", "x", ("labels",))
+    app.until(lambda: any("written: x.tif" in text for text in app.said))
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "out" / "x.tif"), app.document.labels()
+    )
 
 
 def test_a_project_is_opened_with_its_image(app, discs, tmp_path):

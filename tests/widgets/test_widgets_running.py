@@ -162,7 +162,7 @@ def test_the_export_holds_the_correction(app, discs, tmp_path):
 def test_an_export_that_cannot_be_written_says_so(correcting, tmp_path):
     correcting.click(MISSED)
     (tmp_path / "a file").write_text("")
-    correcting.workspace.export(tmp_path / "a file" / "in", "x", ("labels",), lambda _: None)
+    correcting.workspace.export(tmp_path / "a file" / "in", "x", ("labels",))
     correcting.until(lambda: bool(correcting.warned))
     assert "nothing could be written" in correcting.warned[-1]
 

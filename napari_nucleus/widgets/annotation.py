@@ -24,16 +24,17 @@ from napari_nucleus.hosting.planning import click_tile
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.session import actions
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.hands import Gesture, HandTool
 from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Request, Selected
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.review import ReviewQueue
 from napari_nucleus.session.tool import ClickTool
 from napari_nucleus.widgets.background import on_main_thread, when_done
 from napari_nucleus.widgets.binding import CARVING, REMOVING, SELECTED, LayerBinding
-from napari_nucleus.widgets.layers import frame, layer_mpp, layer_source
+from napari_nucleus.widgets.hand_work import HandWork
+from napari_nucleus.widgets.layers import frame, layer_mpp, layer_source, visible_box
 from napari_nucleus.widgets.marks import Marks
 from napari_nucleus.widgets.model import AppModel
+from napari_nucleus.widgets.region_overlay import RegionOverlay
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -61,6 +62,8 @@ class Annotation:
         Emitted with a sentence the user should not miss.
     selection_changed
         Emitted with the id of the selected nucleus, or None.
+    scheme_changed
+        Emitted when the classes are others.
     mpp_changed
         Emitted when the pixel size becomes known or is estimated.
     """
@@ -68,6 +71,7 @@ class Annotation:
     said = Signal(str)
     warned = Signal(str)
     selection_changed = Signal(object)
+    scheme_changed = Signal()
     mpp_changed = Signal()
 
     def __init__(self, viewer: Viewer, image: Image, model: AppModel, document: Document) -> None:
@@ -76,18 +80,21 @@ class Annotation:
         self.source = layer_source(image, layer_mpp(image))
         self.document = document
         self.tool = ClickTool(self.document)
-        self.hands = HandTool(document)
         self.review = ReviewQueue(document)
         self.binding = LayerBinding(viewer, image, self.document, self.key)
+        self.overlay = RegionOverlay(viewer, image, document, self.key)
         self.marks = Marks(viewer, image, self.key)
+        self.by_hand = HandWork(self)
         self.estimated_mpp: float | None = None
+        document.scheme_changed.connect(self._on_scheme)
         self._answers: dict[int, Future[list[MaskPrediction]]] = {}
         self._tile: Box | None = None
         self._hover: NDArray[np.float64] | None = None
         self._shown: int | None = None
-        self.binding.restored.connect(
-            lambda name: self.said.emit(f"{name!r} belongs to the annotation and was put back.")
-        )
+        for restored in (self.binding.restored, self.overlay.restored):
+            restored.connect(
+                lambda name: self.said.emit(f"{name!r} belongs to the annotation and was put back.")
+            )
 
     # ---- pixel size
 
@@ -123,14 +130,19 @@ class Annotation:
 
     def clicked(self, point_yx: NDArray[np.float64], taking: bool) -> None:
         """Take a click of the pointer: one of a gesture that was begun, else the click tool's."""
-        if self.hands.gesture in ("merge", "split"):
-            self._do(partial(self.hands.click, point_yx))
+        if self.by_hand.takes_clicks:
+            self.by_hand.click(point_yx)
         else:
-            self._do(partial(self.tool.click, point_yx, taking))
+            self.do(partial(self.tool.click, point_yx, taking))
 
-    def boxed(self, first_yx: NDArray[np.float64], last_yx: NDArray[np.float64]) -> None:
-        """Take a drawn box."""
-        self._do(partial(self.tool.box, (*first_yx, *last_yx)))
+    def boxed(
+        self, first_yx: NDArray[np.float64], last_yx: NDArray[np.float64], choosing: bool
+    ) -> None:
+        """Take a drawn box: around a nucleus, or around several to be chosen."""
+        if choosing:
+            self.by_hand.choose((*first_yx, *last_yx))
+        else:
+            self.do(partial(self.tool.box, (*first_yx, *last_yx)))
 
     def box_changed(
         self, first_yx: NDArray[np.float64] | None, last_yx: NDArray[np.float64] | None
@@ -140,12 +152,17 @@ class Annotation:
 
     @property
     def stroke_wanted(self) -> bool:
-        """True while a drag cuts."""
-        return self.hands.gesture == "cut"
+        """True while a drag is a stroke."""
+        return self.by_hand.takes_strokes
+
+    @property
+    def box_wanted(self) -> bool:
+        """True while a drag is a box that chooses."""
+        return self.by_hand.takes_boxes
 
     def stroked(self, points_yx: NDArray[np.float64]) -> None:
-        """Take the stroke of a cut."""
-        self._do(partial(self.hands.stroke, points_yx))
+        """Take a drawn stroke."""
+        self.by_hand.stroke(points_yx)
 
     def stroke_changed(self, points_yx: NDArray[np.float64] | None) -> None:
         """Show the stroke that is being drawn."""
@@ -162,20 +179,25 @@ class Annotation:
         else:
             self._show_selection()
 
+    @property
+    def pointed_at(self) -> NDArray[np.float64] | None:
+        """Where the pointer was last, level-0 ``(y, x)``; None before it was on the canvas."""
+        return self._hover
+
     # ---- keys and buttons
 
     def swap(self) -> None:
         """Show the other reading of the last click."""
-        self._do(self.tool.swap)
+        self.do(self.tool.swap)
 
     def delete(self) -> None:
-        """Remove the selected nucleus, or the one under the pointer."""
-        self._do(self.tool.delete)
+        """Remove the chosen nuclei, else the selected one, else the one under the pointer."""
+        if not self.by_hand.on_group(actions.remove):
+            self.do(self.tool.delete)
 
     def escape(self) -> None:
-        """Drop the gesture that was begun, else what is pending, else the selection."""
-        if self.hands.gesture is not None:
-            self.hands.drop()
+        """Drop what was begun or taken by hand, else what is pending, else the selection."""
+        if self.by_hand.drop():
             self.said.emit("Never mind.")
             return
         for request in self.tool.pending:
@@ -192,54 +214,42 @@ class Annotation:
                 f"The end of the queue; {left:,} were passed over." if left else "All is looked at."
             )
             return
-        self.tool.select(nucleus)
-        frame(self.viewer, self.image, self.document.row(nucleus).box)
+        self.select(nucleus)
         self.said.emit(
             f"{self.describe(nucleus)}. {self.review.remaining:,} to look at; Enter accepts."
         )
+
+    def select(self, nucleus: int) -> None:
+        """Select a nucleus and bring it into view."""
+        self.tool.select(nucleus)
+        frame(self.viewer, self.image, self.document.row(nucleus).box)
+        self.said.emit(f"{self.describe(nucleus)}.")
         self._show_selection()
 
     def accept_and_advance(self) -> None:
-        """Accept the selected nucleus and go to the next doubtful one."""
+        """Accept the chosen nuclei; or the selected one, and go to the next doubtful one."""
+        if self.by_hand.on_group(actions.accept):
+            return
         nucleus = self.tool.selected
         if nucleus is not None:
-            self._do(lambda: Done(actions.accept(self.document, [nucleus])))
+            self.do(lambda: Done(actions.accept(self.document, [nucleus])))
         self.next_doubtful()
 
-    def begin(self, gesture: Gesture) -> None:
-        """Begin to cut, merge or split; begun twice, it ends."""
-        first = self._meant() if gesture == "merge" else None
-        self._do(partial(self.hands.begin, gesture, first))
-
-    def fill_holes(self) -> None:
-        """Fill the holes of the selected nucleus, or of the one under the pointer."""
-        self._reshape(actions.fill_holes, "has no holes.")
-
-    def smooth(self) -> None:
-        """Smooth the outline of the selected nucleus, or of the one under the pointer."""
-        self._reshape(actions.smooth, "is smooth already.")
-
-    def _reshape(self, act: Callable[[Document, list[int]], ActionResult], nothing: str) -> None:
-        nucleus = self._meant()
-        if nucleus is None:
-            self.said.emit("No nucleus is selected or under the pointer.")
-            return
-
-        def reshape() -> Outcome:
-            result = act(self.document, [nucleus])
-            return (
-                Nothing(f"Nucleus {nucleus} {nothing}")
-                if result.action_id is None
-                else Done(result)
-            )
-
-        self._do(reshape)
-
-    def _meant(self) -> int | None:
+    def meant(self) -> int | None:
         """Return the selected nucleus, else the one under the pointer."""
         if self.tool.selected is not None:
             return self.tool.selected
         return None if self._hover is None else self.document.id_at(self._hover)
+
+    def visible_box(self) -> Box:
+        """Return the level-0 box of what the canvas shows of the image."""
+        return visible_box(self.image)
+
+    def change(
+        self, act: Callable[[Document, Sequence[int]], ActionResult], ids: Sequence[int]
+    ) -> None:
+        """Do one of `actions`' verbs to many nuclei, as one step."""
+        self.do(lambda: Done(act(self.document, ids)))
 
     def toggle_sign(self) -> None:
         """Swap what click and Ctrl-click do."""
@@ -250,30 +260,36 @@ class Annotation:
             else "Click adds, Ctrl-click takes away."
         )
 
-    def classify_under_pointer(self, class_id: int) -> None:
-        """Give the nucleus under the pointer a class."""
+    def classify_by_key(self, key: str) -> None:
+        """Give the chosen nuclei the class with this key, or else the one under the pointer."""
+        found = self.document.scheme.by_key(key)
+        if found is None:
+            self.said.emit(f"No class has the key {key}.")
+            return
+        if self.by_hand.on_group(partial(actions.classify, class_id=found.id)):
+            return
         under = None if self._hover is None else self.document.id_at(self._hover)
-        self._classify(under, class_id)
+        self._classify(under, found.id)
 
     def classify_selected(self, class_id: int) -> None:
-        """Give the selected nucleus a class."""
+        """Give the chosen nuclei a class, or else the selected one."""
+        if self.by_hand.on_group(partial(actions.classify, class_id=class_id)):
+            return
         self._classify(self.tool.selected, class_id)
 
     def _classify(self, nucleus: int | None, class_id: int) -> None:
         if nucleus is None:
             self.said.emit("No nucleus under the pointer.")
-        elif self.document.scheme.by_id(class_id) is None:
-            self.said.emit(f"There is no class {class_id}.")
         else:
-            self._do(lambda: Done(actions.classify(self.document, [nucleus], class_id)))
+            self.do(lambda: Done(actions.classify(self.document, [nucleus], class_id)))
 
     def undo(self) -> None:
         """Take back the last step."""
-        self._do(partial(_stepped, self.document.undo, "Nothing to undo.", "Undone"))
+        self.do(partial(_stepped, self.document.undo, "Nothing to undo.", "Undone"))
 
     def redo(self) -> None:
         """Bring back the step undone last."""
-        self._do(partial(_stepped, self.document.redo, "Nothing to redo.", "Done again"))
+        self.do(partial(_stepped, self.document.redo, "Nothing to redo.", "Done again"))
 
     def toggle_fill(self) -> None:
         """Fill nuclei, or show outlines only."""
@@ -287,7 +303,8 @@ class Annotation:
 
     # ---- outcomes
 
-    def _do(self, act: Callable[[], Outcome]) -> None:
+    def do(self, act: Callable[[], Outcome]) -> None:
+        """Do something to the document, show what came of it, and say it."""
         try:
             outcome = act()
         except NucleusError as error:
@@ -337,7 +354,7 @@ class Annotation:
         self._answers.pop(request.number, None)
         self.marks.done(request.number)
         try:
-            result = self.tool.answer(request, predictions)
+            result = self.tool.answer(request, predictions, self.model.made_by)
         except NucleusError as error:
             self.warned.emit(str(error))
             return
@@ -380,11 +397,24 @@ class Annotation:
             self._shown = selected
             self.selection_changed.emit(selected)
 
+    def _on_scheme(self) -> None:
+        self.binding.set_scheme(self.document.scheme)
+        self.scheme_changed.emit()
+
+    def drop_clicks(self) -> None:
+        """Give up what the model has not answered yet."""
+        if self.tool.pending:
+            for request in self.tool.pending:
+                self._forget(request.number)
+            self.tool.escape()
+
     def close(self) -> None:
         """Take everything of ours out of the viewer; the document stays as it is."""
+        self.document.scheme_changed.disconnect(self._on_scheme)
         for number in list(self._answers):
             self._forget(number)
         self.marks.close()
+        self.overlay.close()
         self.binding.close()
 
 

@@ -7,7 +7,7 @@ document is the truth: a layer of ours that is deleted comes back from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
@@ -111,6 +111,11 @@ class LayerBinding:
     def mark(self, nucleus_id: int | None, as_what: int = SELECTED) -> None:
         """Mark one nucleus by the colour of its outline; None marks none."""
         for box in self._raster.mark(nucleus_id, as_what):
+            self._display.redraw(box, labels_too=False)
+
+    def choose(self, ids: Sequence[int], as_what: int) -> None:
+        """Mark several nuclei, and no others than these."""
+        for box in self._raster.choose(ids, as_what):
             self._display.redraw(box, labels_too=False)
 
     def set_scheme(self, scheme: ClassScheme) -> None:

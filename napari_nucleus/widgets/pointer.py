@@ -35,8 +35,15 @@ class PointerTarget(Protocol):
     def clicked(self, point_yx: NDArray[np.float64], taking: bool) -> None:
         """Take a click; ``taking`` while Ctrl is held."""
 
-    def boxed(self, first_yx: NDArray[np.float64], last_yx: NDArray[np.float64]) -> None:
-        """Take a drawn box by two opposite corners."""
+    def boxed(
+        self, first_yx: NDArray[np.float64], last_yx: NDArray[np.float64], choosing: bool
+    ) -> None:
+        """Take a drawn box by two opposite corners; ``choosing`` if it is to choose nuclei."""
+
+    @property
+    def box_wanted(self) -> bool:
+        """True while a drag is a box that chooses and does not move the view."""
+        ...
 
     def box_changed(
         self, first_yx: NDArray[np.float64] | None, last_yx: NDArray[np.float64] | None
@@ -99,7 +106,8 @@ class Pointer:
         image = target.image
         start, pressed = _screen(event), point_of_event(image, event.position)
         taking, stroking = "Control" in event.modifiers, target.stroke_wanted
-        boxing = "Shift" in event.modifiers and not stroking
+        choosing = not stroking and (target.box_wanted or ("Shift" in event.modifiers and taking))
+        boxing = choosing or ("Shift" in event.modifiers and not stroking)
         panned = self._viewer.scene.camera.mouse_pan
         if boxing or stroking:
             self._viewer.scene.camera.mouse_pan = False
@@ -122,7 +130,7 @@ class Pointer:
         if not moved:
             target.clicked(pressed, taking)
         elif boxing:
-            target.boxed(pressed, last)
+            target.boxed(pressed, last, choosing)
         elif stroking:
             target.stroked(np.array([*points, last]))
 

@@ -70,3 +70,16 @@ def correcting(app, discs):
     app.open(discs)
     app.correct()
     return app
+
+
+@pytest.fixture
+def bars(app):
+    """Two nuclei that are bars, side by side, on an empty picture."""
+    from napari_nucleus.session import actions
+
+    app.open(np.full((160, 200, 3), 235, np.uint8))
+    labels = np.zeros((160, 200), np.int32)
+    labels[60:80, 40:90], labels[60:80, 96:120] = 1, 2
+    actions.import_labels(app.document, labels)
+    app.correct()
+    return app

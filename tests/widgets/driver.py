@@ -11,7 +11,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QPushButton
 
 NO, CTRL = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ControlModifier
 SHIFT, ALT = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.AltModifier
@@ -110,8 +110,16 @@ class Driver:
         QTest.mousePress(self.canvas, LEFT, modifiers, first)
         for step in range(1, 6):
             self._move(first + (last - first) * step / 5, modifiers, pressed=True)
+            # The canvas takes a move every few milliseconds at most.
+            self.qtbot.wait(10)
         QTest.mouseRelease(self.canvas, LEFT, modifiers, last)
         self.settle()
+
+    def push(self, text: str) -> None:
+        """Push the button of the Correct tab that says this."""
+        buttons = self.dock.correct_tab.findChildren(QPushButton)
+        next(b for b in buttons if text in b.text()).click()
+        QApplication.processEvents()
 
     def hover(self, point_yx, modifiers=NO) -> None:
         self._move(self.pixel(point_yx), modifiers, pressed=False)

@@ -6,7 +6,6 @@ from driver import ALT, CTRL, SHIFT
 from qtpy.QtCore import QPoint, Qt
 
 from napari_nucleus.core.outlines import INTERIOR
-from napari_nucleus.session import actions
 
 MISSED, OTHER, BEYOND, BACKGROUND = (60.5, 80.5), (100.5, 120.5), (40.5, 140.5), (70.5, 90.5)
 
@@ -247,90 +246,6 @@ def test_leaving_the_correct_tab_leaves_no_trace(app, discs):
     assert traces() == before
 
 
-# ---- by hand
-
-
-@pytest.fixture
-def bars(app):
-    """Two nuclei that are bars, side by side, on an empty picture."""
-    app.open(np.full((160, 200, 3), 235, np.uint8))
-    labels = np.zeros((160, 200), np.int32)
-    labels[60:80, 40:90], labels[60:80, 96:120] = 1, 2
-    actions.import_labels(app.document, labels)
-    app.correct()
-    return app
-
-
-def test_a_stroke_cuts_and_does_not_move_the_view(bars):
-    centre = bars.viewer.scene.camera.center
-    bars.press(Qt.Key.Key_K)
-    assert bars.dock.correct_tab.gestures["cut"].isChecked()
-    bars.drag((40.5, 65.5), (100.5, 65.5))
-    assert bars.document.count == 3
-    assert bars.viewer.scene.camera.center == centre
-    assert not bars.dock.correct_tab.gestures["cut"].isChecked()
-    assert bars.document.id_at((70.5, 45.5)) != bars.document.id_at((70.5, 85.5))
-    bars.press(Qt.Key.Key_Z, CTRL)
-    assert bars.document.count == 2
-    bars.drag((40.5, 65.5), (100.5, 65.5))
-    assert bars.document.count == 2, "a drag moves the view again"
-    assert bars.viewer.scene.camera.center != centre
-
-
-def test_a_stroke_that_cuts_nothing_is_said_and_can_be_drawn_again(bars):
-    bars.press(Qt.Key.Key_K)
-    bars.drag((20.5, 20.5), (30.5, 150.5))
-    assert "crosses no nucleus" in bars.warned[-1]
-    bars.drag((40.5, 105.5), (100.5, 105.5))
-    assert bars.document.count == 3
-
-
-def test_two_are_merged_by_a_key_and_a_click(bars):
-    bars.click((70.5, 60.5))
-    bars.press(Qt.Key.Key_G)
-    bars.click((70.5, 105.5))
-    assert bars.document.count == 1
-    assert bars.document.id_at((70.5, 92.5)) == 1, "the gap is closed"
-    bars.press(Qt.Key.Key_Z, CTRL)
-    assert bars.document.count == 2
-
-
-def test_one_is_split_between_two_clicks(bars):
-    bars.press(Qt.Key.Key_S)
-    bars.click((70.5, 45.5))
-    bars.click((70.5, 85.5))
-    assert bars.document.count == 3
-    bars.click((70.5, 50.5))
-    assert bars.document.count == 3, "the gesture has ended"
-
-
-def test_escape_ends_what_was_begun(bars):
-    for key in (Qt.Key.Key_K, Qt.Key.Key_S, Qt.Key.Key_G):
-        bars.press(key)
-        bars.press(Qt.Key.Key_Escape)
-        assert bars.annotation.hands.gesture is None
-    bars.dock.correct_tab.gestures["split"].click()
-    assert bars.annotation.hands.gesture == "split"
-    bars.dock.correct_tab.gestures["split"].click()
-    assert bars.annotation.hands.gesture is None
-
-
-def test_holes_are_filled_and_outlines_smoothed_by_keys_and_buttons(bars):
-    labels = np.zeros((160, 200), np.int32)
-    labels[100:120, 40:60] = 9
-    labels[108:112, 48:52] = 0
-    actions.import_labels(bars.document, labels)
-    bars.hover((102.5, 45.5))
-    bars.press(Qt.Key.Key_H)
-    assert bars.document.id_at((110.5, 50.5)) == bars.document.id_at((102.5, 45.5))
-    bars.press(Qt.Key.Key_H)
-    assert "has no holes" in bars.said[-1]
-    bars.click((102.5, 45.5))
-    before = bars.document.row(bars.annotation.tool.selected).area
-    bars.dock.correct_tab.smooth.click()
-    assert bars.document.row(bars.annotation.tool.selected).area < before
-
-
 # ---- review
 
 
@@ -361,7 +276,7 @@ def test_the_doubtful_are_walked_through_by_keys(correcting):
 
 
 def test_the_queue_ends_in_words(bars):
-    bars.dock.correct_tab.next.click()
-    bars.dock.correct_tab.accept.click()
-    bars.dock.correct_tab.accept.click()
+    bars.dock.correct_tab.review.next.click()
+    bars.dock.correct_tab.review.accept.click()
+    bars.dock.correct_tab.review.accept.click()
     assert bars.said[-1] == "All is looked at."

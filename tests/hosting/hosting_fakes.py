@@ -129,7 +129,7 @@ def select(labels: np.ndarray, prompts: Prompts) -> MaskPrediction:
 
 
 def _place(prompts: Prompts) -> np.ndarray:
-    """Return the last positive point, or the middle of the scribble, the box or the earlier mask."""
+    """Return the last positive point, or the middle of the scribble, the box or the mask."""
     if prompts.positive.any():
         return prompts.points_yx[prompts.positive][-1]
     if prompts.scribble_yx is not None:

@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from napari_nucleus.core.geometry import Box
-from napari_nucleus.core.image import ArraySource, check_mpp
+from napari_nucleus.core.image import ArraySource, ImageSource, check_mpp
 from napari_nucleus.errors import ImageError
 from napari_nucleus.io.pixel_size import PixelSize, pixel_size_of_dpi
 from napari_nucleus.io.tiff_planes import open_tiff_plane
@@ -49,11 +49,14 @@ class ImageFile:
     pixel_size
         What was stated by the user or else by the file; its ``note`` says why a pixel size in
         the file was not used.
+    smaller
+        Smaller copies of the picture that the file holds.
     """
 
     pixels: ArraySource
     name: str
     pixel_size: PixelSize
+    smaller: tuple[ArraySource, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,6 +78,11 @@ class ImageFile:
         """
         with _faults_named(self.name):
             return self.pixels.read(box)
+
+    def levels(self) -> tuple[ImageSource, ...]:
+        """Return the picture and its smaller copies, each a source with faults named alike."""
+        copies = (replace(self, pixels=pixels, smaller=()) for pixels in self.smaller)
+        return (self, *copies)
 
 
 def open_image(path: str | os.PathLike[str], mpp: float | None = None) -> ImageFile:
@@ -103,14 +111,14 @@ def open_image(path: str | os.PathLike[str], mpp: float | None = None) -> ImageF
         if not begin:
             raise ImageError(f"{name}: the file is empty.")
         if begin in TIFF_BEGINS:
-            plane, pixel_size, limits = open_tiff_plane(path, name)
-            source = ArraySource(plane, pixel_size.mpp, name, limits)
+            planes, pixel_size, limits = open_tiff_plane(path, name)
+            source, *smaller = (ArraySource(p, pixel_size.mpp, name, limits) for p in planes)
         else:
             array, pixel_size = _read_with_pillow(path, name)
-            source = ArraySource(array, pixel_size.mpp, name)
+            source, smaller = ArraySource(array, pixel_size.mpp, name), []
     if stated is not None:
         pixel_size = PixelSize(stated, "user")
-    return ImageFile(source, name, pixel_size)
+    return ImageFile(source, name, pixel_size, tuple(smaller))
 
 
 @contextmanager

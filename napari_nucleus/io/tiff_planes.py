@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class TiffPlane:
         ``(3, n)`` uint16 colours of a palette image, or None.
     white_is_zero
         True if small values are light.
+    lease
+        Held for what it keeps open.
     """
 
     array: Any
@@ -60,6 +62,7 @@ class TiffPlane:
     samples: str = ""
     colormap: NDArray[np.uint16] | None = None
     white_is_zero: bool = False
+    lease: object = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,13 +96,13 @@ class TiffPlane:
 
 def open_tiff_plane(
     path: str | os.PathLike[str], name: str
-) -> tuple[TiffPlane, PixelSize, tuple[float, float] | None]:
-    """Open the first image of a TIFF; a tiled file stays open as long as the plane is used.
+) -> tuple[list[TiffPlane], PixelSize, tuple[float, float] | None]:
+    """Open the first image of a TIFF; a tiled file stays open as long as a plane is used.
 
     Returns
     -------
-    plane
-        Its pixels at full resolution.
+    planes
+        Its pixels at full resolution, and the smaller copies in the file.
     pixel_size
         What the file says of it.
     limits
@@ -112,19 +115,29 @@ def open_tiff_plane(
     """
     tiff = tifffile.TiffFile(path)
     try:
-        plane, limits = _plane(tiff, name)
+        planes, limits = _planes(tiff, name)
         pixel_size = pixel_size_of_tiff(tiff, name)
     except BaseException:
         tiff.close()
         raise
-    if isinstance(plane.array, np.ndarray):
+    if isinstance(planes[0].array, np.ndarray):
         tiff.close()
     else:
-        weakref.finalize(plane, tiff.close)
-    return plane, pixel_size, limits
+        lease = _Lease(tiff)
+        planes = [replace(plane, lease=lease) for plane in planes]
+    return planes, pixel_size, limits
 
 
-def _plane(tiff: tifffile.TiffFile, name: str) -> tuple[TiffPlane, tuple[float, float] | None]:
+class _Lease:
+    """Keeps a file open as long as any of its planes is there."""
+
+    def __init__(self, tiff: tifffile.TiffFile) -> None:
+        weakref.finalize(self, tiff.close)
+
+
+def _planes(
+    tiff: tifffile.TiffFile, name: str
+) -> tuple[list[TiffPlane], tuple[float, float] | None]:
     series = tiff.series[0]
     page = series.keyframe
     samples = _samples_axis(series, name)
@@ -135,12 +148,24 @@ def _plane(tiff: tifffile.TiffFile, name: str) -> tuple[TiffPlane, tuple[float, 
     colormap = page.colormap if page.photometric == PHOTOMETRIC.PALETTE else None
     white_is_zero = page.photometric == PHOTOMETRIC.MINISWHITE
     plane = TiffPlane(array, series.axes, samples, colormap, white_is_zero)
+    planes = [plane, *_smaller(series, plane)]
     if plane.dtype == np.uint8:
-        return plane, None
+        return planes, None
     # The coarsest level tells how many bits are in use, which holds for all.
     coarse = series.levels[-1].asarray() if page.is_tiled else array
     coarse_plane = TiffPlane(coarse, series.axes, samples, None, white_is_zero)
-    return plane, value_range(coarse_plane[:, :], name)
+    return planes, value_range(coarse_plane[:, :], name)
+
+
+def _smaller(series: tifffile.TiffPageSeries, whole: TiffPlane) -> list[TiffPlane]:
+    """Return the smaller copies of a tiled image that are tiled as well."""
+    if not series.keyframe.is_tiled:
+        return []
+    return [
+        replace(whole, array=zarr.open_array(series.aszarr(level=level), mode="r"))
+        for level in range(1, len(series.levels))
+        if series.levels[level].keyframe.is_tiled
+    ]
 
 
 def _samples_axis(series: tifffile.TiffPageSeries, name: str) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import napari
 
-from napari_nucleus.core.image import ArraySource, ImageSource
+from napari_nucleus.core.image import ImageSource
 from napari_nucleus.widgets.dock import NucleusDock
 from napari_nucleus.widgets.layers import show_source
+from napari_nucleus.widgets.project_images import ready_to_show
 
 __all__ = ["launch", "launch_folder", "launch_project", "open_viewer"]
 
@@ -25,7 +26,7 @@ def open_viewer(
     ImageError
         If the pixels cannot be read; no window has opened then.
     """
-    loaded = ArraySource(source.read((0, 0, *source.shape)), source.mpp, name)
+    loaded = ready_to_show(source, name)
     viewer = napari.Viewer(title="napari-nucleus")
     image = show_source(viewer, loaded, name, path)
     dock = _docked(viewer)

@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nucleus.core.geometry import Box, clip_box, points_from_centre_origin
 from napari_nucleus.core.image import MPP_RANGE, ArraySource, ImageSource, check_layout
+from napari_nucleus.core.image_levels import PyramidSource
 from napari_nucleus.errors import ImageError, LabelsError
+from napari_nucleus.widgets.level_array import LevelArray
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer, Shapes
@@ -113,10 +115,13 @@ def show_source(viewer: Viewer, source: ImageSource, name: str, path: str = "") 
     ImageError
         If the pixels cannot be read.
     """
-    pixels = source.read((0, 0, *source.shape))
-    place: dict[str, Any] = {}
+    levels = source.levels if isinstance(source, PyramidSource) else ()
+    pixels = [
+        LevelArray((*level.shape, 3), np.uint8, level.read) for level in levels
+    ] or source.read((0, 0, *source.shape))
+    place: dict[str, Any] = {"multiscale": bool(levels)}
     if source.mpp is not None:
-        place = {"scale": (source.mpp,) * 2, "units": ("µm", "µm")}
+        place |= {"scale": (source.mpp,) * 2, "units": ("µm", "µm")}
         viewer.canvas.overlays.scale_bar.visible = True
     metadata = {METADATA_KEY: {"path": path}}
     return viewer.add_image(pixels, name=name, rgb=True, metadata=metadata, **place)  # type: ignore[return-value]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_nucleus.core.image import ArraySource
+from napari_nucleus.core.image import ArraySource, ImageSource
+from napari_nucleus.core.image_levels import CachedSource, with_levels
 from napari_nucleus.errors import ImageError
 from napari_nucleus.hosting.image_key import image_key
-from napari_nucleus.io.images import open_image
+from napari_nucleus.io.images import ImageFile, open_image
 from napari_nucleus.session.project import ImageReference
 from napari_nucleus.session.reading import ProjectSummary
 
@@ -19,7 +20,11 @@ __all__ = [
     "check_same_size",
     "load_image",
     "locate_image",
+    "ready_to_show",
 ]
+
+WHOLE_SIDE = 8192
+"""Pictures up to this side are held in memory whole; larger ones are read where somebody looks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +34,14 @@ class LoadedImage:
     Parameters
     ----------
     source
-        Its pixels, in memory.
+        Its pixels, in memory or with levels.
     file
         Where it was read from.
     note
         What the user should be told of it; else "".
     """
 
-    source: ArraySource
+    source: ImageSource
     file: Path
     note: str = ""
 
@@ -96,8 +101,23 @@ def load_image(file: Path, mpp: float | None = None) -> LoadedImage:
         If it cannot be read.
     """
     source = open_image(file, mpp)
-    pixels = ArraySource(source.read((0, 0, *source.shape)), source.mpp, source.name)
-    return LoadedImage(pixels, file, source.pixel_size.note)
+    return LoadedImage(ready_to_show(source, source.name), file, source.pixel_size.note)
+
+
+def ready_to_show(source: ImageSource, name: str) -> ImageSource:
+    """Return an image as it is shown: read whole, or with levels where it is too large; slow.
+
+    Raises
+    ------
+    ImageError
+        If the pixels cannot be read.
+    """
+    if max(source.shape) <= WHOLE_SIDE:
+        return ArraySource(source.read((0, 0, *source.shape)), source.mpp, name)
+    levels = source.levels() if isinstance(source, ImageFile) else (source,)
+    shown = with_levels(tuple(CachedSource(level) for level in levels))
+    image_key(shown)  # asked for as soon as it is shown; what is read for it is kept
+    return shown
 
 
 def locate_image(

@@ -8,7 +8,7 @@ from driver import CTRL
 from qtpy.QtCore import Qt
 
 from napari_nucleus.core.outlines import INTERIOR
-from napari_nucleus.widgets.display import LevelArray
+from napari_nucleus.widgets.level_array import LevelArray
 
 SIDE = 4200
 NEAR, FAR = (60.5, 80.5), (4060.5, 4080.5)
@@ -127,3 +127,28 @@ def test_filling_colours_the_inside_by_class(correcting):
     wanted = correcting.document.scheme.color_of(2)
     assert 0.2 < color[3] < 0.8
     np.testing.assert_allclose(color[:3] * 255, wanted, atol=2)
+
+
+def test_a_picture_too_large_to_be_held_is_read_where_one_looks(app, tmp_path):
+    import tifffile
+
+    from napari_nucleus.widgets.project_images import load_image
+
+    picture = np.full((8400, 300, 3), 235, np.uint8)
+    yy, xx = np.indices((8400, 300))
+    for y in (60, 8300):
+        picture[(yy - y) ** 2 + (xx - 80) ** 2 <= 16] = (90, 60, 120)
+    file = tmp_path / "long.tif"
+    with tifffile.TiffWriter(file) as tiff:
+        tiff.write(picture, tile=(256, 256), photometric="rgb", subifds=1)
+        tiff.write(picture[::4, ::4], tile=(256, 256), photometric="rgb", subfiletype=1)
+    loaded = load_image(file, 0.5)
+    shapes = [level.shape for level in loaded.source.levels]
+    assert shapes == [(8400, 300), (2100, 75), (1050, 37), (525, 18)]
+    image = app.workspace.opening.show(loaded, "long")
+    assert image.multiscale
+    app.correct()
+    look_at(app, (8300, 80))
+    app.click((8300.5, 80.5))
+    assert app.document.count == 1
+    assert app.document.row(1).area == 49

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
-from napari.layers import Labels, Shapes
+from napari.layers import Labels
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QGroupBox,
     QHBoxLayout,
     QLabel,
@@ -18,15 +19,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.errors import ImageError, NucleusError
-from napari_nucleus.widgets.layers import METADATA_KEY, role_of, same_place
+from napari_nucleus.widgets.layers import role_of
 from napari_nucleus.widgets.recent_box import RecentBox
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.workspace import Workspace
 
 __all__ = ["SegmentTab"]
-
-REGION_ROLE = "region"
 
 
 class SegmentTab(QWidget):
@@ -52,6 +51,14 @@ class SegmentTab(QWidget):
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Find every nucleus there. One undo step; it can be cancelled")
         self.segment.setDefault(True)
+        self.exclude = QPushButton("Exclude drawn region")
+        self.exclude.setToolTip(
+            "Leave a fold, pen or dirt out: nothing is segmented there, and it is no part of the "
+            "review"
+        )
+        self.clear = QCheckBox("and its nuclei")
+        self.clear.setToolTip("Remove the nuclei in it that nobody has touched, in the same step")
+        self.clear.setChecked(True)
         self.labels = ComboBox(nullable=True, choices=self._labels_of_others)
         self.labels.native.setToolTip("A label layer from elsewhere")
         self.adopt = QPushButton("Adopt")
@@ -60,12 +67,16 @@ class SegmentTab(QWidget):
         region = QHBoxLayout()
         region.addWidget(self.drawn, 1)
         region.addWidget(self.draw)
+        excluding = QHBoxLayout()
+        excluding.addWidget(self.exclude, 1)
+        excluding.addWidget(self.clear)
         box = QGroupBox("Find nuclei in")
         lines = QVBoxLayout(box)
         lines.addWidget(self.whole)
         lines.addWidget(self.view)
         lines.addLayout(region)
         lines.addWidget(self.segment)
+        lines.addLayout(excluding)
         other = QGroupBox("Or start from labels")
         line = QHBoxLayout(other)
         line.addWidget(self.labels.native, 1)
@@ -83,6 +94,9 @@ class SegmentTab(QWidget):
 
         self.draw.clicked.connect(self._on_draw)
         self.segment.clicked.connect(self._on_segment)
+        self.exclude.clicked.connect(
+            lambda: workspace.regions.exclude_drawn(self.clear.isChecked())
+        )
         self.adopt.clicked.connect(self._on_adopt)
         workspace.annotation_changed.connect(self.refresh)
         workspace.progressed.connect(self._on_progress)
@@ -100,7 +114,7 @@ class SegmentTab(QWidget):
         """Enable what can be done now."""
         there = self._workspace.annotation is not None
         self.sample.setVisible(not there)
-        for widget in (self.segment, self.draw, self.adopt):
+        for widget in (self.segment, self.draw, self.exclude, self.adopt):
             widget.setEnabled(there)
 
     def _on_progress(self, report: object) -> None:
@@ -108,49 +122,22 @@ class SegmentTab(QWidget):
 
     def _on_draw(self) -> None:
         """Give the user a shapes layer on the image, ready to draw a polygon."""
-        annotation = self._workspace.annotation
-        if annotation is None:
-            return
-        viewer = self._workspace.viewer
-        layer = self._region_layer()
-        if layer is None:
-            layer = Shapes(
-                ndim=2,
-                name="Region",
-                edge_color="#ffe119",
-                face_color="transparent",
-                metadata={METADATA_KEY: {"document": annotation.key, "role": REGION_ROLE}},
-                **same_place(annotation.image),
-            )
-            viewer.add_layer(layer)
-        viewer.layers.selection.active = layer
-        layer.mode = "add_polygon"
-        self.drawn.setChecked(True)
-
-    def _region_layer(self) -> Shapes | None:
-        """Return the shapes layer to segment in: ours, else one the user has selected."""
-        annotation = self._workspace.annotation
-        layers = self._workspace.viewer.layers
-        key = None if annotation is None else annotation.key
-        for layer in layers:
-            if role_of(layer) == (key, REGION_ROLE):
-                return layer  # type: ignore[return-value]
-        active = layers.selection.active
-        return active if isinstance(active, Shapes) and role_of(active) is None else None
+        if self._workspace.regions.draw() is not None:
+            self.drawn.setChecked(True)
 
     def _on_segment(self) -> None:
         workspace = self._workspace
         try:
             if self.view.isChecked():
-                region = workspace.region_of_view()
+                extent = workspace.region_of_view()
             elif self.drawn.isChecked():
-                layer = self._region_layer()
+                layer = workspace.regions.drawing()
                 if layer is None:
                     raise ImageError("Draw a region first: press Draw… and click its corners.")
                 layer.mode = "pan_zoom"
-                region = workspace.region_of_shapes(layer)
+                extent = workspace.region_of_shapes(layer)
             else:
-                region = workspace.region_of_image()
+                extent = workspace.region_of_image()
             annotation = workspace.annotation
             if annotation is not None and annotation.mpp is None:
                 if annotation.estimated_mpp is None:
@@ -159,7 +146,7 @@ class SegmentTab(QWidget):
                     "How large are the pixels? State µm/px above, or take the estimate that "
                     "appears there; then segment."
                 )
-            workspace.segment(region)
+            workspace.segment(extent)
         except NucleusError as error:
             workspace.warned.emit(str(error))
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import shapely
-from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_nucleus.core.geometry import Box
@@ -20,15 +17,16 @@ from napari_nucleus.core.tiling import TileSpec
 from napari_nucleus.errors import CancelledError, NucleusError
 from napari_nucleus.hosting.job import Job
 from napari_nucleus.models.api import Calibration
+from napari_nucleus.session.regions import Polygons
 from napari_nucleus.session.run import Run
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import on_main_thread, when_done
 
-__all__ = ["Region", "Segmentation"]
+__all__ = ["Extent", "Segmentation"]
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class Extent:
     """Where to segment.
 
     Parameters
@@ -44,19 +42,11 @@ class Region:
 
     name: str
     box: Box
-    polygons: tuple[NDArray[np.float64], ...] = ()
-
-    def keeps(self, nuclei: Nuclei) -> NDArray[np.bool_]:
-        """Return which nuclei belong to the region, ``(n,)``."""
-        if not self.polygons:
-            return np.ones(len(nuclei), bool)
-        area = shapely.union_all([shapely.Polygon(p[:, ::-1]).buffer(0) for p in self.polygons])
-        centres = nuclei.centroids_yx
-        return shapely.contains_xy(area, centres[:, 1], centres[:, 0])
+    polygons: Polygons = ()
 
 
 class Segmentation:
-    """One automatic run over a region of an annotation.
+    """One automatic run over a part of an annotated image.
 
     Attributes
     ----------
@@ -70,9 +60,9 @@ class Segmentation:
     finished = Signal(str)
 
     def __init__(
-        self, annotation: Annotation, region: Region, visible: Box, start_yx: tuple[float, float]
+        self, annotation: Annotation, extent: Extent, visible: Box, start_yx: tuple[float, float]
     ) -> None:
-        self._annotation, self._region = annotation, region
+        self._annotation, self._extent = annotation, extent
         self._visible, self._start = visible, start_yx
         self._job: Job | None = None
         self._run: Run | None = None
@@ -105,18 +95,23 @@ class Segmentation:
         if self._ended:
             return
         try:
-            self._run = self._annotation.document.run(f"Segment {self._region.name}")
+            self._run = self._annotation.document.run(
+                f"Segment {self._extent.name}",
+                self._extent.polygons,
+                made_by=self._annotation.model.made_by,
+            )
         except NucleusError as error:
             self._fail(error)
             return
         self._job = self._annotation.model.host.segment(
             self._annotation.source,
             calibration,
-            self._region.box,
+            self._extent.box,
             self._start,
             on_tile=lambda spec, nuclei: on_main_thread(self._on_tile, spec, nuclei),
             on_progress=lambda report: on_main_thread(self._on_progress, report),
             visible=self._visible,
+            wanted=self._run.ground.meets,
         )
         when_done(self._job.future, self._succeed, self._fail)
 
@@ -124,7 +119,7 @@ class Segmentation:
         if self._run is None or self._ended:
             return
         try:
-            self._run.add_tile(spec.core, nuclei.select(self._region.keeps(nuclei)))
+            self._run.add_tile(spec.core, nuclei)
         except CancelledError:
             self.cancel()
         except NucleusError as error:
@@ -150,9 +145,11 @@ class Segmentation:
     def _found(self) -> str:
         if self._run is None:
             return "Nothing was found yet."
-        text = f"{counted(self._run.added)} in the {self._region.name}."
+        text = f"{counted(self._run.added)} in the {self._extent.name}."
         if self._run.left_out:
             text += f" {self._run.left_out:,} gave way to nuclei of yours."
+        if any(region.meets(self._extent.box) for region in self._run.ground.closed):
+            text += " Excluded and signed-off regions were left as they are."
         return text
 
     def _end(self, message: str) -> None:

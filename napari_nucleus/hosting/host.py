@@ -150,6 +150,12 @@ class Host:
         description = self._description()
         return description.device if description else None
 
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the loaded model's weights in hex; empty for none, and until it is loaded."""
+        description = self._description()
+        return description.weights if description else ""
+
     def describe(self) -> Future[Description]:
         """Ask the worker what is loaded and how full its cache is."""
         item = Item("a question", Priority.CLICK, Describe, lambda reply: reply)

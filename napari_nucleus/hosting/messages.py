@@ -138,12 +138,16 @@ Request = Load | Describe | Calibrate | Embed | Refine | SegmentTile | Shutdown
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A loaded model, where it runs and how full the cache of embeddings is."""
+    """A loaded model, where it runs and how full the cache of embeddings is.
+
+    ``weights`` is the SHA-256 of its weights in hex, empty for a model without any.
+    """
 
     info: ModelInfo
     device: str
     cached_tiles: int = 0
     cached_bytes: int = 0
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,8 +138,9 @@ class Worker:
         return str(getattr(self._model, "device", "cpu"))
 
     def _description(self) -> Description:
-        info = self._loaded().info
-        return Description(info, self._device, len(self._cache), self._cache.nbytes)
+        model = self._loaded()
+        weights = str(getattr(model, "digest", ""))
+        return Description(model.info, self._device, len(self._cache), self._cache.nbytes, weights)
 
     def _loaded(self) -> Any:
         if self._model is None:

@@ -16,7 +16,7 @@ import orjson
 from napari_nucleus.core.classes import PANNUKE, ClassScheme
 from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
 
-__all__ = ["Preferences", "login_name"]
+__all__ = ["Preferences", "login_name", "tidy_name"]
 
 LONGEST_NAME = 80
 
@@ -43,7 +43,7 @@ class Preferences:
 
     @annotator.setter
     def annotator(self, name: str) -> None:
-        self._write({ANNOTATOR: " ".join(name.split())[:LONGEST_NAME]})
+        self._write({ANNOTATOR: tidy_name(name)})
 
     @property
     def last_scheme(self) -> ClassScheme | None:
@@ -84,6 +84,11 @@ class Preferences:
             whole = self._read() | settled
             part.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
             os.replace(part, self._file)
+
+
+def tidy_name(name: str) -> str:
+    """Return a name as it is kept: of a sensible length, with single blanks."""
+    return " ".join(name.split())[:LONGEST_NAME]
 
 
 def login_name() -> str:

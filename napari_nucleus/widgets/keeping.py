@@ -17,7 +17,7 @@ from napari_nucleus.errors import ImageError, ProjectError
 from napari_nucleus.hosting.image_key import image_key
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.memory_store import MemoryStore
-from napari_nucleus.session.preferences import Preferences
+from napari_nucleus.session.preferences import Preferences, tidy_name
 from napari_nucleus.session.project import ImageReference, Project
 from napari_nucleus.session.saving import Saving
 from napari_nucleus.session.shelf import Recent, Shelf
@@ -130,7 +130,7 @@ class Keeping:
     def annotator(self, name: str) -> None:
         self.preferences.annotator = name
         # Where the preferences cannot be written, the name holds as long as the app runs.
-        self._annotator = self.preferences.annotator if not name.strip() else name.strip()
+        self._annotator = tidy_name(name) or self.preferences.annotator
         if self.project is not None:
             self.project.annotator = self._annotator
 

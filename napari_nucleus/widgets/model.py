@@ -6,11 +6,13 @@ from concurrent.futures import Future
 
 from psygnal import Signal
 
+from napari_nucleus import __version__
 from napari_nucleus.core.image import ImageSource
 from napari_nucleus.hosting.host import Host
 from napari_nucleus.hosting.messages import ModelSpec
 from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration, ModelInfo
+from napari_nucleus.session.provenance import MadeBy
 from napari_nucleus.widgets.background import on_main_thread
 
 __all__ = ["AppModel"]
@@ -60,6 +62,12 @@ class AppModel:
     def info(self) -> ModelInfo:
         """What the model can do, known before it is loaded."""
         return self.host.info or zoo.describe(self.name)
+
+    @property
+    def made_by(self) -> MadeBy:
+        """What is noted with everything that the model makes."""
+        info = self.info
+        return MadeBy(info.name, self.host.weights, f"napari-nucleus {__version__}", info.classes)
 
     def calibration(self, source: ImageSource, mpp: float | None) -> Future[Calibration]:
         """Return the calibration of an image, estimated once for each pixel size."""

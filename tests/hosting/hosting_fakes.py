@@ -33,6 +33,7 @@ INFO = ModelInfo(
     licence="none",
     source="bundled",
 )
+DIGEST = "fa4e" * 16
 DARK = 128
 CARVED_RADIUS = 3.0
 DEADLY = (255, 0, 0)
@@ -46,7 +47,7 @@ class Threshold:
     folder: Path | None = None
     info: ModelInfo = field(default=INFO)
     device: str = "cpu"
-    digest: str = "fa4e" * 16
+    digest: str = DIGEST
 
     def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
         mean = np.mean([s.rgb.mean(axis=(0, 1)) for s in samples], axis=0)

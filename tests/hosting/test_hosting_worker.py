@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hosting_fakes import INFO
+from hosting_fakes import DIGEST, INFO
 
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.prompts import Prompts
@@ -43,7 +43,8 @@ def loaded(factory: str = "threshold", cache_bytes: int = 10_000, **kwargs) -> W
 
 
 def test_loading_describes_the_model():
-    assert Worker(0).answer(Load(ModelSpec("hosting_fakes:threshold"))) == Description(INFO, "cpu")
+    told = Worker(0).answer(Load(ModelSpec("hosting_fakes:threshold")))
+    assert told == Description(INFO, "cpu", weights=DIGEST)
 
 
 def test_a_click_without_pixels_asks_for_them_and_then_needs_them_no_more():
@@ -68,7 +69,7 @@ def test_what_had_to_go_is_told_and_is_missing_afterwards():
     worker.answer(Embed(key(0), tile()))
     assert worker.answer(Embed(key(1), tile())) == Embedded((key(0),))
     assert worker.answer(Refine(key(0), (CLICK,), None)) == MissingTile(key(0))
-    assert worker.answer(Describe()) == Description(INFO, "cpu", 1, 1600)
+    assert worker.answer(Describe()) == Description(INFO, "cpu", 1, 1600, DIGEST)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ from napari_nucleus.session.pyramid import level_count
 from napari_nucleus.session.regions import Region
 from napari_nucleus.session.sqlite_journal import SqliteJournal
 from napari_nucleus.session.sqlite_regions import RegionTable
+from napari_nucleus.session.sqlite_rows import COLUMNS, MARKS, row_of, values_of
 from napari_nucleus.session.sqlite_tiles import TileTables
 from napari_nucleus.session.store import Opinions, opinions_of
-from napari_nucleus.session.table import TOUCHED_STATES, ClickMemory, NucleusRow, NucleusState
+from napari_nucleus.session.table import TOUCHED_STATES, ClickMemory, NucleusRow
 
 __all__ = ["SqliteStore"]
 
@@ -41,10 +42,6 @@ NEXT_ID, HEIGHT, WIDTH, SIZE = "next_id", "height", "width", "tile_size"
 """Facts that the store keeps for itself."""
 
 TOUCHED = tuple(state.value for state in TOUCHED_STATES)
-
-COLUMNS = (
-    "id, y0, x0, y1, x1, area, cy, cx, class_id, class_prob, score, iou, state, source, agreement"
-)
 
 OPINION = "id, score, iou, area, agreement, cy, cx"
 """What `opinions_of` takes."""
@@ -198,16 +195,16 @@ class SqliteStore(SqliteJournal):
         found = self._sql.execute(
             f"SELECT {COLUMNS} FROM nucleus WHERE id = ?", (int(nucleus_id),)
         ).fetchone()
-        return None if found is None else _row_of(found)
+        return None if found is None else row_of(found)
 
     def rows(self, ids: Sequence[int] | None = None) -> list[NucleusRow]:
         """Return the rows of those of these nuclei that exist, in this order; all by default."""
         if ids is None:
             return [
-                _row_of(r) for r in self._sql.execute(f"SELECT {COLUMNS} FROM nucleus ORDER BY id")
+                row_of(r) for r in self._sql.execute(f"SELECT {COLUMNS} FROM nucleus ORDER BY id")
             ]
         found = {
-            r[0]: _row_of(r) for r in self._of_ids(f"SELECT {COLUMNS} FROM nucleus WHERE id", ids)
+            r[0]: row_of(r) for r in self._of_ids(f"SELECT {COLUMNS} FROM nucleus WHERE id", ids)
         }
         return [found[i] for i in ids if i in found]
 
@@ -230,8 +227,8 @@ class SqliteStore(SqliteJournal):
             self._classes[row.class_id] += 1
             self._untouched += not row.touched
         self._sql.executemany(
-            f"INSERT OR REPLACE INTO nucleus ({COLUMNS}) VALUES ({', '.join('?' * 15)})",
-            map(_values_of, rows),
+            f"INSERT OR REPLACE INTO nucleus ({COLUMNS}) VALUES ({MARKS})",
+            map(values_of, rows),
         )
         self._sql.executemany(
             "INSERT INTO place VALUES (?, ?, ?)",
@@ -422,41 +419,6 @@ class SqliteStore(SqliteJournal):
         if value is None:
             raise ValueError(f"{key} is missing")
         return value
-
-
-def _row_of(values: Sequence) -> NucleusRow:
-    nucleus_id, y0, x0, y1, x1, area, cy, cx, class_id, prob, *rest = values
-    score, iou, state, source, agreement = rest
-    return NucleusRow(
-        nucleus_id,
-        (y0, x0, y1, x1),
-        area,
-        (cy, cx),
-        class_id,
-        tuple(np.frombuffer(prob, "<f8").tolist()),
-        score,
-        iou,
-        NucleusState(state),
-        source,
-        agreement,
-    )
-
-
-def _values_of(row: NucleusRow) -> tuple:
-    # Numbers of numpy's own are nothing that SQLite knows.
-    return (
-        int(row.id),
-        *map(int, row.box),
-        int(row.area),
-        *map(float, row.centroid_yx),
-        int(row.class_id),
-        np.asarray(row.class_prob, "<f8").tobytes(),
-        float(row.score),
-        None if row.iou is None else float(row.iou),
-        row.state.value,
-        row.source,
-        None if row.agreement is None else float(row.agreement),
-    )
 
 
 def _sentence(name: str, error: sqlite3.Error) -> str:

@@ -66,6 +66,8 @@ class Annotation:
         Emitted when the classes are others.
     mpp_changed
         Emitted when the pixel size becomes known or is estimated.
+    closing
+        Emitted while the document can be read for the last time.
     """
 
     said = Signal(str)
@@ -73,6 +75,7 @@ class Annotation:
     selection_changed = Signal(object)
     scheme_changed = Signal()
     mpp_changed = Signal()
+    closing = Signal()
 
     def __init__(self, viewer: Viewer, image: Image, model: AppModel, document: Document) -> None:
         self.viewer, self.image, self.model = viewer, image, model
@@ -384,11 +387,14 @@ class Annotation:
         self.said.emit(message)
 
     def describe(self, nucleus: int) -> str:
-        """Return a nucleus in words: class, area, score, state."""
+        """Return a nucleus in words: class, area, score, what another model thinks, state."""
         row = self.document.row(nucleus)
         area = f"{row.area} px" if self.mpp is None else f"{row.area * self.mpp**2:.1f} µm²"
         name = self.document.scheme.name_of(row.class_id)
-        return f"Nucleus {row.id}: {name}, {area}, score {row.score:.2f}, {row.state.value}"
+        words = [f"Nucleus {row.id}: {name}", area, f"score {row.score:.2f}"]
+        if row.agreement is not None:
+            words.append(f"IoU with another model's {row.agreement:.2f}")
+        return ", ".join((*words, row.state.value))
 
     def _show_selection(self) -> None:
         selected = self.tool.selected
@@ -410,6 +416,7 @@ class Annotation:
 
     def close(self) -> None:
         """Take everything of ours out of the viewer; the document stays as it is."""
+        self.closing.emit()
         self.document.scheme_changed.disconnect(self._on_scheme)
         for number in list(self._answers):
             self._forget(number)

@@ -111,12 +111,17 @@ class NucleiTable(QWidget):
     def _on_annotation(self) -> None:
         self._follow(self._workspace.annotation)
 
+    def _on_closing(self) -> None:
+        self._follow(None)
+
     def _follow(self, annotation: Annotation | None) -> None:
         before, self._annotation = self._annotation, annotation
         if before is not None:
             before.document.changed.disconnect(self._on_changed)
             before.selection_changed.disconnect(self._on_selection)
             before.mpp_changed.disconnect(self._on_mpp)
+            before.scheme_changed.disconnect(self._on_changed)
+            before.closing.disconnect(self._on_closing)
         self._selected_later = None
         self.model.show(None if annotation is None else annotation.document)
         self.setEnabled(annotation is not None)
@@ -124,6 +129,8 @@ class NucleiTable(QWidget):
             annotation.document.changed.connect(self._on_changed)
             annotation.selection_changed.connect(self._on_selection)
             annotation.mpp_changed.connect(self._on_mpp)
+            annotation.scheme_changed.connect(self._on_changed)
+            annotation.closing.connect(self._on_closing)
             self._selected_later = annotation.tool.selected
             self._on_mpp()
         self.refresh()

@@ -8,9 +8,9 @@ from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
+    QPushButton,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QToolButton,
     QWidget,
 )
 
@@ -42,11 +42,9 @@ class SeriesBar(QWidget):
         super().__init__(parent)
         self._walk = workspace.series
         keys = {name: key.replace("Control", "Ctrl") for name, key in current_keys().items()}
-        self.previous = QToolButton()
-        self.previous.setArrowType(Qt.ArrowType.LeftArrow)
+        self.previous = QPushButton("◀")
         self.previous.setToolTip(f"The image before ({keys['previous_image']})")
-        self.next = QToolButton()
-        self.next.setArrowType(Qt.ArrowType.RightArrow)
+        self.next = QPushButton("▶")
         self.next.setToolTip(f"The next image ({keys['next_image']})")
         self.images = QComboBox()
         self.images.setMinimumContentsLength(10)
@@ -54,6 +52,8 @@ class SeriesBar(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.images.setItemDelegate(_WithProgress(self.images))
+        for button in (self.previous, self.next):
+            button.setFixedWidth(30)
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(2)

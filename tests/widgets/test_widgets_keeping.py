@@ -9,10 +9,12 @@ import pytest
 import tifffile
 from driver import CTRL
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from napari_nucleus.errors import ProjectError
 from napari_nucleus.session.project import Project
 from napari_nucleus.session.shelf import Shelf
+from napari_nucleus.widgets.image_question import ImageQuestion
 from napari_nucleus.widgets.project_dialog import ProjectDialog
 from napari_nucleus.widgets.recent_box import RecentBox
 
@@ -281,26 +283,124 @@ def test_a_project_is_opened_with_its_image(app, discs, tmp_path):
     box = app.dock.segment_tab.findChild(RecentBox)
     assert "field: 1 nucleus" in box.recents.currentText()
     box.go_on.click()
+    app.until(lambda: app.annotation is not None)
     assert app.annotation.image.name == "field"
     assert app.document.count == 1
     assert app.annotation.mpp == 0.5
     assert app.workspace.keeping.project.path == tmp_path / "case.nucleus"
 
 
-def test_a_project_whose_image_is_gone_or_another_one_is_not_opened(app, discs, tmp_path):
-    picture = close_case(app, discs, tmp_path)
-    box = app.dock.segment_tab.findChild(RecentBox)
-    tifffile.imwrite(picture, 255 - discs, photometric="rgb")
-    box._open(tmp_path / "case.nucleus")
-    assert "has changed since case.nucleus" in app.warned[-1]
-    picture.unlink()
-    box._open(tmp_path / "case.nucleus")
-    assert "is not there" in app.warned[-1]
-    box._open(tmp_path / "none.nucleus")
-    assert "no such file" in app.warned[-1]
+def question(app, project):
+    """Open a project that has to ask, and return the dialog that asks."""
+    app.workspace.opening.project(project)
+    app.until(lambda: bool(app.dock.findChildren(ImageQuestion)))
+    (dialog,) = app.dock.findChildren(ImageQuestion)
+    return dialog
+
+
+def answer(app, dialog, button):
+    """Press a button of a dialog and wait until what follows is done."""
+    button.click()
+    app.until(lambda: not app.dock.findChildren(ImageQuestion))
+
+
+def test_an_image_that_was_moved_is_asked_about_and_found(app, discs, tmp_path):
+    picture, case = close_case(app, discs, tmp_path), tmp_path / "case.nucleus"
+    moved = tmp_path / "elsewhere" / "new name.tif"
+    moved.parent.mkdir()
+    picture.rename(moved)
+    dialog = question(app, case)
+    assert "slide.tif is not there" in dialog.text()
+    assert "1 nucleus" in dialog.informativeText()
+    answer(app, dialog, dialog.button(ImageQuestion.StandardButton.Cancel))
     assert app.annotation is None
+    dialog = question(app, case)
+    answer(app, dialog, dialog.find)
+    (chooser,) = app.dock.findChildren(QFileDialog)
+    chooser.fileSelected.emit(str(moved))
+    chooser.reject()
+    app.until(lambda: app.annotation is not None)
+    assert app.document.count == 1
+    assert app.workspace.keeping.project.image.path == str(moved)
+    close_image(app)
+    app.workspace.opening.project(case)
+    app.until(lambda: app.annotation is not None)
+    assert app.document.count == 1, "found at once from now on"
+
+
+def test_a_changed_picture_can_be_looked_at_without_changing_the_project(app, discs, tmp_path):
+    picture, case = close_case(app, discs, tmp_path), tmp_path / "case.nucleus"
+    tifffile.imwrite(picture, 255 - discs, photometric="rgb")
+    dialog = question(app, case)
+    assert "slide.tif: the picture has changed since case.nucleus" in dialog.text()
+    assert "is kept" in dialog.informativeText()
+    answer(app, dialog, dialog.look_only)
+    app.until(lambda: app.annotation is not None)
+    assert app.document.count == 1
+    assert "read only" in app.dock.footer.saved.text()
+    assert "picture has changed" in app.warned[-1]
+    app.press(Qt.Key.Key_Z, CTRL)
+    assert app.document.count == 1
+    close_image(app)
+    assert "has changed" in question(app, case).text(), "it is asked again"
+
+
+def test_a_changed_picture_can_take_the_annotation_over(app, discs, tmp_path):
+    picture, case = close_case(app, discs, tmp_path), tmp_path / "case.nucleus"
+    tifffile.imwrite(picture, 255 - discs, photometric="rgb")
+    dialog = question(app, case)
+    answer(app, dialog, dialog.use_changed)
+    assert any("annotation (1 nucleus) is kept" in text for text in app.said)
+    app.until(lambda: app.annotation is not None)
+    assert app.document.count == 1
+    assert app.document.history.undo_name == "Add nucleus"
+    assert app.workspace.keeping.project.path == case
+    close_image(app)
+    app.workspace.opening.project(case)
+    app.until(lambda: app.annotation is not None)
+    assert app.document.count == 1, "not asked again"
+    assert app.dock.findChildren(ImageQuestion) == []
+
+
+def test_a_changed_picture_is_left_alone_when_the_question_is_cancelled(app, discs, tmp_path):
+    picture, case = close_case(app, discs, tmp_path), tmp_path / "case.nucleus"
+    before = case.read_bytes()
+    tifffile.imwrite(picture, 255 - discs, photometric="rgb")
+    dialog = question(app, case)
+    answer(app, dialog, dialog.button(ImageQuestion.StandardButton.Cancel))
+    assert app.annotation is None
+    assert case.read_bytes() == before
+    tifffile.imwrite(picture, discs, photometric="rgb")
+    app.workspace.opening.project(case)
+    app.until(lambda: app.annotation is not None)
+    assert app.document.count == 1
+
+
+def test_what_cannot_be_opened_is_told_and_nothing_is_asked(app, discs, tmp_path):
+    picture, case = close_case(app, discs, tmp_path), tmp_path / "case.nucleus"
+    tifffile.imwrite(picture, discs[:-2], photometric="rgb")
+    for path, sentence in (
+        (case, "200 x 158 pixels, but case.nucleus was made on a picture of 200 x 160"),
+        (tmp_path / "none.nucleus", "no such file"),
+        (picture, "no project"),
+    ):
+        app.workspace.opening.project(path)
+        app.until(lambda sentence=sentence: bool(app.warned) and sentence in app.warned[-1])
+    assert app.annotation is None
+    assert app.dock.findChildren(ImageQuestion) == []
     app.open(discs, name="from elsewhere")
     assert app.document.count == 1, "its annotation comes with it"
+
+
+def test_a_file_whose_picture_was_replaced_is_asked_about_when_it_is_opened(app, discs, tmp_path):
+    picture = close_case(app, discs, tmp_path)
+    app.open(255 - discs, metadata={"napari_nucleus": {"path": str(picture)}})
+    assert app.document.count == 0
+    app.until(lambda: bool(app.dock.findChildren(ImageQuestion)))
+    (dialog,) = app.dock.findChildren(ImageQuestion)
+    answer(app, dialog, dialog.use_changed)
+    assert app.document.count == 1
+    assert files(app) == [], "nothing was begun anew"
 
 
 def test_two_images_have_a_project_each(app, discs):

@@ -12,6 +12,7 @@ from pathlib import Path
 from napari_nucleus.errors import ProjectError
 from napari_nucleus.session.project import IMAGE_FACT, ImageReference
 from napari_nucleus.session.project_file import check_kind, connect, copy_whole
+from napari_nucleus.session.schema import VERSION, up_to_date
 from napari_nucleus.session.sqlite_store import HEIGHT, TOUCHED, WIDTH, SqliteStore
 
 __all__ = ["ProjectSummary", "image_in", "peek", "reading"]
@@ -77,7 +78,7 @@ def reading(path: Path) -> Iterator[SqliteStore]:
     """Open what a project file holds at this moment, whatever is changed in it meanwhile.
 
     Nobody who writes has to wait for whoever reads: where there is no write-ahead log, a copy is
-    read.
+    read, and so it is where the file is of an older version.
 
     Raises
     ------
@@ -85,14 +86,16 @@ def reading(path: Path) -> Iterator[SqliteStore]:
         If it cannot be read.
     """
     with _looking_into(path) as connection:
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        logged = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        if logged and connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
             connection.execute("BEGIN")
             yield SqliteStore(connection, path.name, read_only=True)
             return
         with tempfile.TemporaryDirectory(prefix="napari-nucleus-") as folder:
             copy = Path(folder) / path.name
             copy_whole(path, copy)
-            with contextlib.closing(connect(copy, read_only=True)) as other:
+            with contextlib.closing(connect(copy)) as other:
+                up_to_date(other, path.name, read_only=False)
                 yield SqliteStore(other, path.name, read_only=True)
 
 

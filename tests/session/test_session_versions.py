@@ -13,6 +13,7 @@ from session_helpers import check_consistent, snapshot
 from napari_nucleus.errors import ProjectError
 from napari_nucleus.session import actions, schema
 from napari_nucleus.session.project import Project
+from napari_nucleus.session.reading import peek, reading
 from napari_nucleus.session.table import NucleusRow, NucleusState
 
 SHAPE = (600, 5000)
@@ -240,6 +241,21 @@ def test_a_protected_file_of_version_1_can_be_read_and_stays_what_it_is(file, mo
         actions.remove(project.document, [1])
     project.close()
     assert file.read_bytes() == before
+    assert version_of(file) == 1
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_a_file_of_version_1_can_be_looked_into_and_read_as_a_whole(file, mode):
+    other = sqlite3.connect(file)
+    other.execute(f"PRAGMA journal_mode = {mode}")
+    other.execute("SELECT COUNT(*) FROM fact").fetchone()
+    found = peek(file)
+    assert (found.nuclei, found.looked_at) == (2, 1)
+    with reading(file) as store:
+        assert [row.id for row in store.rows()] == [1, 2]
+        assert set(np.unique(store.read_labels((0, 0, *SHAPE))).tolist()) == {0, 1, 2}
+        assert store.regions() == ()
+    other.close()
     assert version_of(file) == 1
 
 

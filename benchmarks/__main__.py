@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "metrics", "polygons", "document", "generator", "nano", "app", "stalls")
+NAMES = (
+    "startup",
+    "metrics",
+    "polygons",
+    "document",
+    "generator",
+    "nano",
+    "app",
+    "stalls",
+    "slide",
+    "table",
+)
 
 
 def main() -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import Future
 
+import numpy as np
 from psygnal import Signal
 
 from napari_nucleus import __version__
-from napari_nucleus.core.image import ImageSource
+from napari_nucleus.core.image import ArraySource, ImageSource
+from napari_nucleus.core.prompts import Prompts
 from napari_nucleus.hosting.host import Host
-from napari_nucleus.hosting.messages import ModelSpec
+from napari_nucleus.hosting.messages import Description, ModelSpec
 from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration, ModelInfo
 from napari_nucleus.session.provenance import MadeBy
@@ -27,6 +30,8 @@ class AppModel:
         As `zoo.load_model`.
     spec
         What the worker loads; by default the zoo's model.
+    warm_up
+        False to leave out the click on empty glass that a loaded model answers first.
 
     Attributes
     ----------
@@ -37,7 +42,11 @@ class AppModel:
     state_changed = Signal(str)
 
     def __init__(
-        self, name: str = zoo.DEFAULT_MODEL, device: str = "auto", spec: ModelSpec | None = None
+        self,
+        name: str = zoo.DEFAULT_MODEL,
+        device: str = "auto",
+        spec: ModelSpec | None = None,
+        warm_up: bool = True,
     ) -> None:
         spec = spec or ModelSpec(
             "napari_nucleus.models.zoo:load_model", {"name": name, "device": device}
@@ -46,7 +55,11 @@ class AppModel:
         self._closed = False
         self.host = Host(spec)
         self.host.state_changed.connect(self._on_state)
-        self._calibrations: dict[tuple[int, float | None], Future[Calibration]] = {}
+        self._calibrations: dict[
+            tuple[int, float | None], tuple[weakref.ref[ImageSource], Future[Calibration]]
+        ] = {}
+        if warm_up:
+            self.host.loaded.add_done_callback(self._warm_up)
 
     def start(self) -> None:
         """Start the worker; requests may come before it is ready."""
@@ -72,10 +85,24 @@ class AppModel:
     def calibration(self, source: ImageSource, mpp: float | None) -> Future[Calibration]:
         """Return the calibration of an image, estimated once for each pixel size."""
         key = (id(source), mpp)
-        known = self._calibrations.get(key)
-        if known is None or (known.done() and known.exception() is not None):
-            known = self._calibrations[key] = self.host.calibrate(source, mpp)
+        reference, known = self._calibrations.get(key, (None, None))
+        # Another source may have the number of one that is gone.
+        same = reference is not None and reference() is source
+        if known is None or not same or (known.done() and known.exception() is not None):
+            known = self.host.calibrate(source, mpp)
+            self._calibrations[key] = weakref.ref(source), known
         return known
+
+    def _warm_up(self, loaded: Future[Description]) -> None:
+        """Have a click on empty glass answered, once: a model's first answer takes the longest."""
+        if loaded.cancelled() or loaded.exception() is not None:
+            return
+        info = loaded.result().info
+        side = info.click_tile + 2 * info.halo
+        glass = ArraySource(np.full((side, side, 3), 240, np.uint8), info.working_mpp, "glass")
+        calibration = Calibration(1.0, info.working_mpp)
+        click = Prompts().with_point((side / 2, side / 2), positive=True)
+        self.host.refine(glass, (0, 0, side, side), calibration, [click])
 
     def _on_state(self, state: str) -> None:
         on_main_thread(self._tell, state)

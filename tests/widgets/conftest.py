@@ -53,7 +53,8 @@ def app(make_napari_viewer, qtbot, tmp_path):
     viewer.window.resize(1100, 800)
     orders = tmp_path / "orders"
     orders.mkdir()
-    model = AppModel(spec=ModelSpec("hosting_fakes:threshold", {"folder": str(orders)}))
+    spec = ModelSpec("hosting_fakes:threshold", {"folder": str(orders)})
+    model = AppModel(spec=spec, warm_up=False)
     dock = NucleusDock(viewer, model, Shelf(tmp_path / "shelf"))
     docked = viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     driver = Driver(viewer, dock, qtbot, orders)

@@ -126,6 +126,12 @@ class Exporting:
             self._cancel.set()
             self.progressed.emit(Progress(0, 0, "Stopping…"))
 
+    def close(self) -> None:
+        """Stop without a word: whoever would hear it may be gone already."""
+        for signal in (self.progressed, self.said, self.warned):
+            signal.disconnect()
+        self.cancel()
+
     def _report(self, cancel: Cancel, done: Progress) -> None:
         if self._cancel is cancel and not cancel:
             self.progressed.emit(done)

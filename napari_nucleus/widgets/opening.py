@@ -51,6 +51,7 @@ class Opening:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._turn = 0
+        self._closed = False
         workspace.keeping.begun.connect(self._on_begun)
 
     def project(self, path: Path) -> None:
@@ -190,6 +191,7 @@ class Opening:
     def close(self) -> None:
         """Drop what is not there yet."""
         self._turn += 1
+        self._closed = True
 
     # ---- a picture that was another one when it was annotated
 
@@ -199,6 +201,8 @@ class Opening:
         shelf = self._workspace.keeping.shelf
 
         def on_known(known: dict[Path, ProjectSummary]) -> None:
+            if self._closed:
+                return
             project = known.get(file)
             image = self._shown(fingerprint)
             if project is None or image is None or not project.nuclei:

@@ -53,6 +53,7 @@ class SeriesWalk:
         self._layer: Image | None = None
         self._known: dict[Path, ProjectSummary] = {}
         self._keys: KeyBinder | None = None
+        self._closed = False
 
     def open(self, folder: Path, mpp: float | None = None) -> None:
         """Go through the images of a folder, from the one where it was left; returns at once.
@@ -69,6 +70,8 @@ class SeriesWalk:
             return series, shelf.positions.of(series)
 
         def begin(found: tuple[Series, int]) -> None:
+            if self._closed:
+                return
             self.series, first = found
             self.at, self._mpp, self._known = None, mpp, {}
             if self._keys is None:
@@ -104,7 +107,9 @@ class SeriesWalk:
         return f"{counted(known.nuclei)}, {known.looked_at:,} looked at"
 
     def close(self) -> None:
-        """Give the keys back."""
+        """Give the keys back, and let what is not known yet come too late."""
+        self._closed = True
+        self.changed.disconnect()
         if self._keys is not None:
             self._keys.unbind()
             self._keys = None

@@ -18,15 +18,12 @@ from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import ImageError, NucleusError
-from napari_nucleus.hosting.planning import click_tile, tile_pixels
-from napari_nucleus.models.api import Calibration
 from napari_nucleus.session.hands import Gesture
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.shelf import Shelf, default_shelf
 from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
-from napari_nucleus.widgets.background import when_done
 from napari_nucleus.widgets.exporting import Exporting
 from napari_nucleus.widgets.keeping import Keeping
 from napari_nucleus.widgets.keys import KeyBinder, key_card
@@ -40,6 +37,7 @@ from napari_nucleus.widgets.layers import (
 from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.opening import Opening
 from napari_nucleus.widgets.pointer import Pointer
+from napari_nucleus.widgets.prefetching import Prefetching
 from napari_nucleus.widgets.regions import RegionTools
 from napari_nucleus.widgets.rescheming import Rescheming
 from napari_nucleus.widgets.resuming import Resuming
@@ -50,12 +48,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 __all__ = ["Workspace"]
-
-PREFETCHED_TILES = 6
-"""Most click tiles around the view that are encoded while nothing else is to be done."""
-
-PREFETCH_DELAY_MS = 300
-"""How long the view must be still before tiles are encoded in advance."""
 
 
 class Workspace:
@@ -111,22 +103,18 @@ class Workspace:
         self.regions = RegionTools(self)
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
-        self._prefetch_timer = QTimer()
-        self._prefetch_timer.setSingleShot(True)
-        self._prefetch_timer.setInterval(PREFETCH_DELAY_MS)
-        self._prefetch_timer.timeout.connect(self._prefetch)
+        self._prefetching = Prefetching(self)
         self._document_timer = QTimer()
         self._document_timer.setSingleShot(True)
         self._document_timer.setInterval(0)
         self._document_timer.timeout.connect(lambda: self.document_changed.emit())
         viewer.layers.events.removed.connect(self._on_layer_removed)
-        viewer.scene.camera.events.connect(self._on_camera)
         self.model.start()
 
     def close(self) -> None:
         """Let go of the viewer and end the model's process."""
-        self._prefetch_timer.stop()
-        self.exporting.cancel()
+        self._prefetching.close()
+        self.exporting.close()
         self.opening.close()
         self.series.close()
         self.disarm()
@@ -135,7 +123,6 @@ class Workspace:
             self.segmentation.progressed.disconnect(self._on_progress)
             self.segmentation.finished.disconnect(self._on_segmented)
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        self.viewer.scene.camera.events.disconnect(self._on_camera)
         self._leave_image()
         self._document_timer.stop()
         self.model.close()
@@ -176,7 +163,7 @@ class Workspace:
         annotation.document.changed.connect(self._on_document)
         annotation.document.regions_changed.connect(self._on_document)
         annotation.document.history_changed.connect(self._on_document)
-        self._schedule_prefetch()
+        self._prefetching.schedule()
 
     def _leave_image(self) -> None:
         self.regions.finish()
@@ -237,7 +224,7 @@ class Workspace:
         self._pointer.arm()
         self._keys = KeyBinder(self.viewer, self._handlers())
         self._keys.bind()
-        self._schedule_prefetch()
+        self._prefetching.schedule()
 
     def disarm(self) -> None:
         """Give mouse and keys back to napari."""
@@ -284,43 +271,6 @@ class Workspace:
         for digit in range(1, 10):
             handlers[str(digit)] = of_annotation(lambda a, d=digit: a.classify_by_key(str(d)))
         return handlers
-
-    # ---- encoding in advance
-
-    def _on_camera(self, _: Any = None) -> None:
-        self._schedule_prefetch()
-
-    def _schedule_prefetch(self) -> None:
-        if self.armed and self.annotation is not None:
-            self._prefetch_timer.start()
-
-    def _prefetch(self) -> None:
-        annotation = self.annotation
-        if annotation is None or (self.segmentation is not None and self.segmentation.running):
-            return
-
-        def encode(calibration: Calibration) -> None:
-            if self.annotation is annotation:
-                boxes = self._click_tiles_in_view(annotation, calibration)
-                self.model.host.prefetch(annotation.source, boxes, calibration)
-
-        when_done(annotation.calibration(), encode, lambda _: None)
-
-    def _click_tiles_in_view(self, annotation: Annotation, calibration: Calibration) -> list:
-        """Return the click tiles that the view shows, from its centre outwards."""
-        info = self.model.info
-        y0, x0, y1, x1 = visible_box(annotation.image)
-        core, _ = tile_pixels(info.click_tile, info.halo, calibration)
-        centre = np.array([(y0 + y1) / 2, (x0 + x1) / 2])
-        grid = [
-            (y, x)
-            for y in np.arange(y0 + core / 2, max(y1, y0 + core), core)
-            for x in np.arange(x0 + core / 2, max(x1, x0 + core), core)
-            if y < annotation.source.shape[0] and x < annotation.source.shape[1]
-        ]
-        grid.sort(key=lambda p: float(np.hypot(*(np.array(p) - centre))))
-        boxes = [click_tile(p, annotation.source.shape, info, calibration) for p in grid]
-        return list(dict.fromkeys(boxes))[:PREFETCHED_TILES]
 
     # ---- segmenting
 
@@ -386,7 +336,7 @@ class Workspace:
         self.progressed.emit(None)
         self._renew_review()
         self.said.emit(message)
-        self._schedule_prefetch()
+        self._prefetching.schedule()
 
     def _renew_review(self) -> None:
         if self.annotation is not None:

@@ -227,7 +227,8 @@ def test_an_image_that_is_left_while_it_is_saved_elsewhere_is_saved_there(
     assert files(correcting) == []
     assert stored(target, tmp_path) == 1
     correcting.dock.work_on(image)
-    assert correcting.workspace.keeping.project.path == target
+    correcting.settle()
+    assert "case.nucleus" in correcting.dock.footer.saved.text()
 
 
 def test_an_export_holds_one_moment_and_edits_go_on(correcting, tmp_path, slow):
@@ -413,3 +414,16 @@ def test_two_images_have_a_project_each(app, discs):
     app.dock.work_on(first)
     assert app.document.count == 1
     assert isinstance(app.workspace.keeping.shelf, Shelf)
+
+
+def test_closing_the_dock_while_it_exports_stops_without_a_word(correcting, tmp_path, slow):
+    correcting.click(MISSED)
+    gate, reached = slow("napari_nucleus.io.export:write_labels")
+    correcting.workspace.export(tmp_path / "out", "x", ("labels",))
+    correcting.until(reached.is_set)
+    correcting.dock.close()
+    said = list(correcting.said)
+    gate.set()
+    correcting.until(lambda: not correcting.workspace.exporting.running)
+    assert correcting.said == said
+    assert list((tmp_path / "out").iterdir()) == []

@@ -102,9 +102,10 @@ class Header(QWidget):
     def refresh(self) -> None:
         """Show what the workspace works on."""
         annotation = self._workspace.annotation
-        if annotation is not None and annotation.image in self.image.choices:
+        shown = None if annotation is None else annotation.image
+        if shown is None or shown in self.image.choices:
             with self.image.changed.blocked():
-                self.image.value = annotation.image
+                self.image.value = shown
         self.mpp.setEnabled(annotation is not None)
         self.estimate.setEnabled(annotation is not None)
         if annotation is not None:

@@ -103,6 +103,7 @@ class Workspace:
         self.regions = RegionTools(self)
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
+        self._switching = False
         self._prefetching = Prefetching(self)
         self._document_timer = QTimer()
         self._document_timer.setSingleShot(True)
@@ -133,16 +134,20 @@ class Workspace:
         """Work on an image layer; what was annotated on the same pixels before is there again."""
         if image is not None and role_of(image) is not None:
             image = None
-        if self.annotation is not None and self.annotation.image is image:
+        if self._switching or (self.annotation is not None and self.annotation.image is image):
             return
-        armed = self.armed
-        self.disarm()
-        self._leave_image()
-        if image is not None:
-            try:
+        # Layers of ours come and go meanwhile, which has the header look for an image.
+        self._switching = True
+        try:
+            armed = self.armed
+            self.disarm()
+            self._leave_image()
+            if image is not None:
                 self._enter_image(image)
-            except NucleusError as error:
-                self.warned.emit(str(error))
+        except NucleusError as error:
+            self.warned.emit(str(error))
+        finally:
+            self._switching = False
         if armed:
             self.arm()
         self.annotation_changed.emit()

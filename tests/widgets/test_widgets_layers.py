@@ -165,3 +165,16 @@ def test_closing_the_dock_ends_the_model_and_gives_everything_back(app, discs):
     assert list(viewer.layers) == [image]
     assert [list(viewer.mouse_drag_callbacks), dict(viewer.keymap)] == before
     app.until(lambda: host.state == "closed")
+
+
+def test_no_image_can_be_chosen_and_one_again(correcting):
+    correcting.click(MISSED)
+    image, combo = correcting.annotation.image, correcting.dock.header.image
+    correcting.viewer.add_image(np.zeros((30, 30, 3), np.uint8), name="another", rgb=True)
+    combo.value = None
+    assert correcting.workspace.annotation is None
+    assert combo.value is None
+    correcting.dock.work_on(image)
+    assert correcting.document.count == 1
+    correcting.click(OTHER)
+    assert correcting.document.count == 2

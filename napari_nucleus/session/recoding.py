@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.geometry import Box
-from napari_nucleus.core.schemes import text_of_scheme
+from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
 
 if TYPE_CHECKING:
     from napari_nucleus.session.store import Store
 
-__all__ = ["SCHEME_FACT", "Classes", "Recoding", "apply_recoding"]
+__all__ = ["SCHEME_FACT", "Classes", "Recoding", "apply_recoding", "scheme_in"]
 
 SCHEME_FACT = "scheme"
 """Key under which a store keeps the class scheme."""
@@ -70,6 +70,12 @@ class Recoding:
     def inverse(self) -> Recoding:
         """Return the change back."""
         return Recoding(self.ids, self.box, self.after, self.before)
+
+
+def scheme_in(store: Store) -> ClassScheme | None:
+    """Return the class scheme that a store keeps; None if it never had to keep one."""
+    text = store.fact(SCHEME_FACT)
+    return None if text is None else scheme_of_text(text)
 
 
 def apply_recoding(store: Store, recoding: Recoding) -> None:

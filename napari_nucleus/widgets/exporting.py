@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_nucleus import __version__
+from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback
@@ -21,6 +23,7 @@ from napari_nucleus.io.results import SegmentationResult, result_of_labels
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.provenance import MadeBy, provenance_of
 from napari_nucleus.session.reading import reading
+from napari_nucleus.session.recoding import scheme_in
 from napari_nucleus.session.table import NucleusRow
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import in_background, on_main_thread
@@ -93,7 +96,9 @@ class Exporting:
         def report(done: Progress) -> None:
             on_main_thread(self._report, cancel, done)
 
-        def write(arrays: Callable[[], Arrays]) -> tuple[SegmentationResult, list[Path]]:
+        def write(
+            arrays: Callable[[], Arrays], scheme: ClassScheme
+        ) -> tuple[SegmentationResult, list[Path]]:
             labels, rows = arrays()
             cancel.check()
             result = result_of_labels(
@@ -109,7 +114,9 @@ class Exporting:
         def write_of_file() -> tuple[SegmentationResult, list[Path]]:
             assert project is not None
             with reading(project) as store:
-                return write(lambda: _read(Document(store, scheme, mpp), report, cancel))
+                # The scheme that belongs to the rows that are read.
+                there = Document(store, scheme_in(store) or scheme, mpp)
+                return write(lambda: _read(there, report, cancel), there.scheme)
 
         def in_the_background(work: Callable[[], tuple[SegmentationResult, list[Path]]]) -> None:
             in_background(work, self._written, self._failed)
@@ -118,7 +125,11 @@ class Exporting:
         if project is not None:
             in_the_background(write_of_file)
         else:
-            _Copying(document, cancel, lambda got: in_the_background(lambda: write(lambda: got)))
+            _Copying(
+                document,
+                cancel,
+                lambda got: in_the_background(partial(write, lambda: got, document.scheme)),
+            )
 
     def cancel(self) -> None:
         """Stop after the file that is being written; no file is left behind."""

@@ -40,7 +40,9 @@ def walk(app):
 
 
 def open_folder(app, folder):
+    before = walk(app).series
     walk(app).open(folder)
+    app.until(lambda: walk(app).series is not before)
     settle(app)
 
 
@@ -202,7 +204,6 @@ def test_what_was_annotated_in_an_earlier_run_is_known_from_the_start(app, folde
     app.correct()
     app.click(MISSED)
     go(app)
-    walk(app).series = None
     open_folder(app, folder)
     app.until(lambda: walk(app).about(0) == "1 nucleus, 1 looked at")
     assert walk(app).about(2) == ""

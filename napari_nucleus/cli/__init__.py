@@ -51,6 +51,14 @@ class StartChoice(StrEnum):
     AUTOMATIC = "automatic"
 
 
+class MeansChoice(StrEnum):
+    """What a simulated user corrects with."""
+
+    ALL = "all"
+    BOXES = "boxes"
+    CLICKS = "clicks"
+
+
 class Stage(StrEnum):
     """Stages of a recipe."""
 
@@ -201,6 +209,49 @@ def evaluate_interactive(
     typer.echo("mSA: " + "  ".join(f"I_{t} {v:.4f}" for t, v in enumerate(scores["msa"])))
     for key, value in scores["clicks"].items():
         typer.echo(f"{key}: {_numbers(value) if isinstance(value, dict) else value}")
+
+
+@evaluate.command("correction")
+def evaluate_correction(
+    images: Annotated[Path, typer.Argument(help="Folder of images.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of label maps (NAME_inst.png).")],
+    model: Model = "uninuc-nano",
+    means: Annotated[
+        list[MeansChoice] | None,
+        typer.Option(help="What the user uses; may be repeated. By default each in turn."),
+    ] = None,
+    mpp: Mpp = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated user.")] = 0,
+    name: Names = None,
+    device: Device = "auto",
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Count a simulated user's actions to correct the automatic result, and to redraw it."""
+    from napari_nucleus.training.correction import MEANS
+    from napari_nucleus.training.correction import evaluate_correction as run
+
+    chosen = {choice.value for choice in means or MeansChoice}
+    used = [m for m in MEANS if m in chosen]
+    scores = run(images, truth, model, used, mpp, seed, tuple(name or ()), device, weights)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=1))
+        return
+    for entry in scores["runs"]:
+        title = f"{entry['means']}, from {_START_WORDS[entry['start']]}"
+        typer.echo(f"{title}: {_numbers(entry['total'])}")
+        for image, row in entry["images"].items():
+            typer.echo(f"  {image}: {_numbers(row)}")
+        typer.echo(f"  actions: {_numbers(entry['kinds'])}")
+        for tactic, row in entry["tactics"].items():
+            typer.echo(f"  {tactic}: {_numbers(row)}")
+    for used_means, ratio in scores["ratios"].items():
+        typer.echo(f"{used_means}, automatic by nothing: {ratio}")
+    if "all_to_clicks" in scores:
+        typer.echo(f"all from automatic by clicks from nothing: {scores['all_to_clicks']}")
+
+
+_START_WORDS = {"automatic": "the automatic result", "nothing": "nothing"}
 
 
 @app.command()

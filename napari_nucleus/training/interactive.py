@@ -21,14 +21,14 @@ from scipy import ndimage
 from napari_nucleus.core.geometry import Box, box_union, clip_box, pad_box
 from napari_nucleus.core.image import ImageSource, check_mpp
 from napari_nucleus.core.nuclei import Nuclei
-from napari_nucleus.core.prompts import MaskPrediction, Prompts
+from napari_nucleus.core.prompts import Prompts
 from napari_nucleus.errors import EditRefusedError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
-from napari_nucleus.hosting.planning import click_tile, read_tile
+from napari_nucleus.hosting.planning import click_tile
 from napari_nucleus.io.images import open_image
 from napari_nucleus.io.labels import read_labels
 from napari_nucleus.models import zoo
-from napari_nucleus.models.api import Calibration, Embedding, PromptableSegmenter
+from napari_nucleus.models.api import Calibration, PromptableSegmenter
 from napari_nucleus.session import actions
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.memory_store import MemoryStore
@@ -41,6 +41,8 @@ from napari_nucleus.training.cases import (
     msa_of_masks,
 )
 from napari_nucleus.training.data import evaluation_pairs
+from napari_nucleus.training.embeddings import Embeddings
+from napari_nucleus.training.views import deepest
 
 __all__ = [
     "Start",
@@ -53,24 +55,6 @@ Start = Literal["point", "box", "automatic"]
 
 CORE_DEPTH = 0.5
 """Share of its greatest depth from which a click that takes away removes a nucleus."""
-
-
-class _Embeddings:
-    """Embeddings of an image's click tiles, made when first needed."""
-
-    def __init__(
-        self, model: PromptableSegmenter, source: ImageSource, calibration: Calibration
-    ) -> None:
-        self.model, self.source, self.calibration = model, source, calibration
-        self._made: dict[Box, Embedding] = {}
-
-    def refine(self, tile: Box, prompts: Sequence[Prompts]) -> list[MaskPrediction]:
-        if tile not in self._made:
-            piece = read_tile(self.source, tile, self.calibration.mpp)
-            self._made[tile] = self.model.embed(piece, self.calibration)
-        y, x = tile[:2]
-        local = [p.shifted(-y, -x) for p in prompts]
-        return [a.shifted(y, x) for a in self.model.refine_many(self._made[tile], local)]
 
 
 def evaluate_prompt_start(
@@ -92,7 +76,7 @@ def evaluate_prompt_start(
         Tallies, added to.
     """
     calibration = calibrate_source(model, source)
-    embeddings = _Embeddings(model, source, calibration)
+    embeddings = Embeddings(model, source, calibration)
     cases = _cases(model, source, calibration, true, start)
     scores = []
     for t in range(iterations):
@@ -122,7 +106,7 @@ def evaluate_automatic_start(
     the app; then its edits are undone. A nucleus that was not found costs one click to add.
     """
     calibration = calibrate_source(model, source)
-    embeddings = _Embeddings(model, source, calibration)
+    embeddings = Embeddings(model, source, calibration)
     document = Document(MemoryStore(source.shape), model.info.classes, calibration.mpp)
     found = segment_source(model, source, calibration)
     height, width = source.shape
@@ -157,18 +141,12 @@ def _cases(
         if start == "box":
             prompts = Prompts(box=tuple(map(float, box)))  # type: ignore[arg-type]
         else:
-            prompts = Prompts([_deepest(mask) + np.array(box[:2])], [True])  # type: ignore[arg-type]
+            prompts = Prompts([deepest(mask) + np.array(box[:2])], [True])  # type: ignore[arg-type]
         cases.append(Case(mask, box, tile, prompts, spent=1))
     return cases
 
 
-def _deepest(mask: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Return the centre of the pixel deepest inside a mask."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return np.array(np.unravel_index(int(np.argmax(depth)), depth.shape)) + 0.5
-
-
-def _answer_all(embeddings: _Embeddings, cases: Sequence[Case]) -> None:
+def _answer_all(embeddings: Embeddings, cases: Sequence[Case]) -> None:
     by_tile: dict[Box, list[Case]] = {}
     for case in cases:
         by_tile.setdefault(case.tile, []).append(case)
@@ -193,7 +171,7 @@ def _correct_one(
     document: Document,
     automatic: NDArray[np.int32],
     case: Case,
-    embeddings: _Embeddings,
+    embeddings: Embeddings,
     iterations: int,
     counts: ClickCounts,
     rng: np.random.Generator,
@@ -277,7 +255,7 @@ def _take_from(
     neighbour: int,
     point: NDArray[np.float64],
     case: Case,
-    embeddings: _Embeddings,
+    embeddings: Embeddings,
 ) -> bool:
     """Ctrl-click into a neighbour: its core removes it, its rim is carved; return if it changed."""
     mask, box = document.mask(neighbour)
@@ -294,7 +272,7 @@ def _take_from(
     return True
 
 
-def _answer(embeddings: _Embeddings, case: Case, prompts: Prompts) -> actions.Outline:
+def _answer(embeddings: Embeddings, case: Case, prompts: Prompts) -> actions.Outline:
     answer = embeddings.refine(case.tile, [prompts])[0]
     given = Prompts(prompts.points_yx, prompts.positive)
     return actions.Outline(

@@ -80,12 +80,13 @@ def test_what_does_not_pair_up_is_named(command, tmp_path):
 
 
 @pytest.mark.parametrize("mpp", ["0", "-1", "nan"])
-@pytest.mark.parametrize("what", ["segmentation", "automatic", "interactive"])
+@pytest.mark.parametrize("what", ["segmentation", "automatic", "interactive", "correction"])
 def test_a_pixel_size_no_microscope_has_is_refused(command, dark, annotated, what, mpp):
     paths = {
         "segmentation": (annotated / "a_inst.png", annotated / "a_inst.png"),
         "automatic": (annotated,),
         "interactive": (annotated, annotated),
+        "correction": (annotated, annotated),
     }[what]
     command("evaluate", what, *paths, f"--mpp={mpp}").refused("--mpp", mpp)
 
@@ -131,6 +132,28 @@ def test_corrections_are_simulated_from_every_start(command, tiny_weights, annot
     assert "clicks_to_0.90: " in text
 
 
+def test_the_cost_of_correction_is_told_for_both_starts(command, tiny_weights, annotated):
+    arguments = ("evaluate", "correction", annotated, annotated, "--weights", tiny_weights)
+    more = ("--mpp", 0.25, "--means", "clicks")
+    outcome = command(*arguments, *more, "--json")
+    assert outcome.code == 0, outcome.err
+    scores = json.loads(outcome.out)
+    assert [(r["start"], r["means"]) for r in scores["runs"]] == [
+        ("automatic", "clicks"),
+        ("nothing", "clicks"),
+    ]
+    assert scores["runs"][0]["total"]["n_nuclei"] == 4
+    text = command(*arguments, *more).out
+    assert text.startswith("clicks, from the automatic result: n_nuclei 4  mean ")
+    assert "clicks, automatic by nothing: " in text
+
+
+def test_means_that_nobody_has_are_answered_with_the_usage(command, annotated):
+    outcome = command("evaluate", "correction", annotated, annotated, "--means", "magic")
+    assert outcome.code == 2
+    assert "--means" in outcome.err
+
+
 @pytest.mark.parametrize(
     "options", [("--start", "middle"), ("--iterations", "0"), ("--seed", "often")]
 )
@@ -141,18 +164,18 @@ def test_impossible_options_are_answered_with_the_usage(command, annotated, opti
     assert "Traceback" not in outcome.err
 
 
-# ---- what both need
+# ---- what all need
 
 
 def evaluated(command, what, images, truth, *options):
-    folders = (images, truth) if what == "interactive" else (images,)
+    folders = (images,) if what == "automatic" else (images, truth)
     return command("evaluate", what, *folders, *options)
 
 
-both = pytest.mark.parametrize("what", ["automatic", "interactive"])
+every = pytest.mark.parametrize("what", ["automatic", "interactive", "correction"])
 
 
-@both
+@every
 def test_what_is_missing_is_named_before_a_model_is_loaded(command, annotated, tmp_path, what):
     gone, bare = tmp_path / "gone", tmp_path / "bare"
     save_picture(bare / "a.png")
@@ -165,7 +188,7 @@ def test_what_is_missing_is_named_before_a_model_is_loaded(command, annotated, t
     evaluated(command, what, file, annotated, *unloaded).refused(file, "no such folder")
 
 
-@both
+@every
 def test_a_model_that_is_not_to_be_had_is_refused(command, annotated, what):
     def evaluate(*options):
         return evaluated(command, what, annotated, annotated, *options)
@@ -175,7 +198,7 @@ def test_a_model_that_is_not_to_be_had_is_refused(command, annotated, what):
     evaluate("--weights", "nowhere.safetensors").refused("nowhere.safetensors")
 
 
-@both
+@every
 def test_bad_files_among_good_ones_are_named(command, tiny_weights, annotated, what):
     save_labels(annotated / "a_inst.png", LABELS[:, :-20])
     outcome = evaluated(command, what, annotated, annotated, "--weights", tiny_weights)

@@ -122,7 +122,6 @@ def show_source(viewer: Viewer, source: ImageSource, name: str, path: str = "") 
     place: dict[str, Any] = {"multiscale": bool(levels)}
     if source.mpp is not None:
         place |= {"scale": (source.mpp,) * 2, "units": ("µm", "µm")}
-        viewer.canvas.overlays.scale_bar.visible = True
     metadata = {METADATA_KEY: {"path": path}}
     return viewer.add_image(pixels, name=name, rgb=True, metadata=metadata, **place)  # type: ignore[return-value]
 

@@ -163,6 +163,7 @@ class Workspace:
             self.keeping.leave()
             raise
         self.annotation = annotation
+        self.viewer.canvas.overlays.scale_bar.visible = layer_mpp(image) is not None
         annotation.said.connect(self._say)
         annotation.warned.connect(self._warn)
         annotation.document.changed.connect(self._on_document)

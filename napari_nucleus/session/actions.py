@@ -6,8 +6,9 @@ does is not known here (`tool`), nor how steps are kept (`history`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,15 +39,18 @@ from napari_nucleus.session.reshape import (
     plan_smooth,
     plan_split,
 )
+from napari_nucleus.session.steps import finished
 from napari_nucleus.session.table import NucleusRow, NucleusState
 
 __all__ = [
     "ActionResult",
     "Outline",
     "accept",
+    "accept_in_steps",
     "add",
     "batches_of",
     "classify",
+    "classify_in_steps",
     "commit",
     "cut",
     "drop_region",
@@ -59,11 +63,19 @@ __all__ = [
     "paint",
     "refine",
     "remove",
+    "remove_in_steps",
     "sign_off",
     "smooth",
     "split",
     "take_away",
 ]
+
+T = TypeVar("T")
+
+Steps: TypeAlias = Generator[None, None, ActionResult]
+
+BATCH = 250
+"""Nuclei that are changed at once."""
 
 
 def commit(document: Document, plan: Plan) -> ActionResult:
@@ -135,7 +147,19 @@ def remove(document: Document, ids: Iterable[int]) -> ActionResult:
     EditRefusedError
         If one of them is not in the document; none is removed then.
     """
-    return commit(document, plan_remove(document, known_rows(document, ids)))
+    return finished(remove_in_steps(document, ids))
+
+
+def remove_in_steps(document: Document, ids: Iterable[int]) -> Steps:
+    """Do as `remove`, pausing after every `BATCH` nuclei; see `Document.commit_in_steps`."""
+    rows: list[NucleusRow] = []
+    for batch in _batches(_different(ids)):
+        rows += known_rows(document, batch)
+        yield
+    name = f"Remove {how_many(len(rows))}"
+    edits = (plan_remove(document, batch).edit for batch in _batches(rows))
+    action_id = yield from document.commit_in_steps(name, edits)
+    return ActionResult(name, action_id, removed=tuple(row.id for row in rows))
 
 
 def classify(document: Document, ids: Iterable[int], class_id: int) -> ActionResult:
@@ -146,16 +170,23 @@ def classify(document: Document, ids: Iterable[int], class_id: int) -> ActionRes
     EditRefusedError
         If a nucleus is not in the document or the class not in its scheme; none changes then.
     """
+    return finished(classify_in_steps(document, ids, class_id))
+
+
+def classify_in_steps(document: Document, ids: Iterable[int], class_id: int) -> Steps:
+    """Do as `classify`, pausing after every `BATCH` nuclei; see `Document.commit_in_steps`."""
     check_class(document, class_id)
-    rows = known_rows(document, ids)
-    pairs = [
-        (row, replace(row, class_id=class_id, class_prob=(), state=NucleusState.USER))
-        for row in rows
-        if row.class_id != class_id or not row.touched
-    ]
+
+    def changed(row: NucleusRow) -> NucleusRow | None:
+        if row.class_id == class_id and row.touched:
+            return None
+        return replace(row, class_id=class_id, class_prob=(), state=NucleusState.USER)
+
     name = document.scheme.name_of(class_id)
-    return _change_rows(
-        document, f"Classify {how_many(len(pairs))} as {name}", pairs, f"Already {name}."
+    return (
+        yield from _change_rows(
+            document, ids, changed, f"Classify {{}} as {name}", f"Already {name}."
+        )
     )
 
 
@@ -167,23 +198,53 @@ def accept(document: Document, ids: Iterable[int]) -> ActionResult:
     EditRefusedError
         If one of them is not in the document; none changes then.
     """
-    pairs = [
-        (row, replace(row, state=NucleusState.ACCEPTED))
-        for row in known_rows(document, ids)
-        if not row.touched
-    ]
-    return _change_rows(document, f"Accept {how_many(len(pairs))}", pairs, "Already accepted.")
+    return finished(accept_in_steps(document, ids))
+
+
+def accept_in_steps(document: Document, ids: Iterable[int]) -> Steps:
+    """Do as `accept`, pausing after every `BATCH` nuclei; see `Document.commit_in_steps`."""
+
+    def changed(row: NucleusRow) -> NucleusRow | None:
+        return None if row.touched else replace(row, state=NucleusState.ACCEPTED)
+
+    return (yield from _change_rows(document, ids, changed, "Accept {}", "Already accepted."))
 
 
 def _change_rows(
-    document: Document, name: str, pairs: Sequence[tuple[NucleusRow, NucleusRow]], nothing: str
-) -> ActionResult:
-    """Commit new rows for old ones, which keep their pixels and click memories."""
-    ids = tuple(row.id for row, _ in pairs)
-    memories = document.store.memories(ids)
+    document: Document,
+    ids: Iterable[int],
+    changed: Callable[[NucleusRow], NucleusRow | None],
+    name: str,
+    nothing: str,
+) -> Steps:
+    """Give nuclei other rows, None for those that stay; they keep pixels and click memories."""
+    pairs: list[tuple[NucleusRow, NucleusRow]] = []
+    for batch in _batches(_different(ids)):
+        for row in known_rows(document, batch):
+            new = changed(row)
+            if new is not None:
+                pairs.append((row, new))
+        yield
+    name = name.format(how_many(len(pairs)))
+    edits = (_edit_of(document, batch) for batch in _batches(pairs))
+    action_id = yield from document.commit_in_steps(name, edits)
+    done = tuple(row.id for row, _ in pairs)
+    return ActionResult(name, action_id, done, message="" if pairs else nothing)
+
+
+def _edit_of(document: Document, pairs: Sequence[tuple[NucleusRow, NucleusRow]]) -> Edit:
+    memories = document.store.memories([row.id for row, _ in pairs])
     changes = []
     for old, new in pairs:
         memory = memories.get(old.id)
         changes.append(NucleusChange(old, new, memory, memory))
-    message = "" if changes else nothing
-    return commit(document, Plan(name, Edit((), tuple(changes)), ids, message=message))
+    return Edit((), tuple(changes))
+
+
+def _different(ids: Iterable[int]) -> list[int]:
+    return list(dict.fromkeys(int(i) for i in ids))
+
+
+def _batches(of: Sequence[T]) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(of), BATCH):
+        yield of[begin : begin + BATCH]

@@ -25,6 +25,7 @@ from napari_nucleus.session.history import History
 from napari_nucleus.session.provenance import MadeBy, known_models
 from napari_nucleus.session.regions import Polygons, Region
 from napari_nucleus.session.run import Run
+from napari_nucleus.session.steps import finished
 from napari_nucleus.session.store import Store
 from napari_nucleus.session.table import ClickMemory, NucleusRow
 
@@ -306,7 +307,11 @@ class Document:
 
         A run that is still going is stopped when it is its turn.
         """
-        step = self.history.undo()
+        return finished(self.undo_in_steps())
+
+    def undo_in_steps(self) -> Generator[None, None, str | None]:
+        """Do as `undo`, pausing now and then; see `commit_in_steps`."""
+        step = yield from self.history.undo_in_steps()
         if step is None:
             return None
         entry, touched = step
@@ -318,7 +323,11 @@ class Document:
 
     def redo(self) -> str | None:
         """Bring back the step undone last and return its name; None when there is none."""
-        step = self.history.redo()
+        return finished(self.redo_in_steps())
+
+    def redo_in_steps(self) -> Generator[None, None, str | None]:
+        """Do as `redo`, pausing now and then; see `commit_in_steps`."""
+        step = yield from self.history.redo_in_steps()
         if step is None:
             return None
         self._announce(step[1])

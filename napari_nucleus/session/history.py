@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 
 from napari_nucleus.session.edits import Edit, Touched, apply_edit
+from napari_nucleus.session.steps import finished
 from napari_nucleus.session.store import ActionEntry, Store
 
 __all__ = ["History"]
@@ -47,12 +48,7 @@ class History:
 
         Edits may come from a generator: each is applied before the next is asked for.
         """
-        steps = self.record_in_steps(name, edits)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        return finished(self.record_in_steps(name, edits))
 
     def record_in_steps(
         self, name: str, edits: Iterable[Edit]
@@ -124,6 +120,10 @@ class History:
 
     def undo(self) -> tuple[ActionEntry, Touched] | None:
         """Take back the last step; None when there is none."""
+        return finished(self.undo_in_steps())
+
+    def undo_in_steps(self) -> Generator[None, None, tuple[ActionEntry, Touched] | None]:
+        """Do as `undo`, pausing after each edit; see `record_in_steps`."""
         entry = self._store.last_done()
         if entry is None:
             return None
@@ -131,11 +131,16 @@ class History:
         with self._store.transaction():
             for edit in reversed(self._store.edits_of(entry.id)):
                 self._apply(edit.inverse(), touched)
+                yield
             self._store.mark_undone(entry.id)
         return entry, touched
 
     def redo(self) -> tuple[ActionEntry, Touched] | None:
         """Bring back the step undone last; None when there is none."""
+        return finished(self.redo_in_steps())
+
+    def redo_in_steps(self) -> Generator[None, None, tuple[ActionEntry, Touched] | None]:
+        """Do as `redo`, pausing after each edit; see `record_in_steps`."""
         entry = self._store.first_undone()
         if entry is None:
             return None
@@ -143,6 +148,7 @@ class History:
         with self._store.transaction():
             for edit in self._store.edits_of(entry.id):
                 self._apply(edit, touched)
+                yield
             self._store.mark_done(entry.id)
         return entry, touched
 

@@ -19,6 +19,7 @@ from napari_nucleus.session.document import Document
 from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.recoding import Classes, Recoding
+from napari_nucleus.session.steps import finished
 from napari_nucleus.session.table import NucleusRow
 
 __all__ = ["BATCH", "Effect", "change_scheme", "effect_of", "scheme_change_steps"]
@@ -62,12 +63,7 @@ def change_scheme(document: Document, scheme: ClassScheme) -> ActionResult:
     EditRefusedError
         If a run is going on, whose nuclei are on their way in the classes of before.
     """
-    steps = scheme_change_steps(document, scheme)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return finished(scheme_change_steps(document, scheme))
 
 
 def scheme_change_steps(

@@ -251,13 +251,13 @@ def plan_erase(
     after = np.where(erased, np.int32(0), labels)
     new: dict[int, NucleusRow] = {}
     next_id = document.store.next_id
-    for nucleus_id in np.unique(labels[erased]).tolist():
-        parts, n = ndimage.label(after == nucleus_id)
-        _, had = ndimage.label(labels == nucleus_id)
+    for met in np.unique(labels[erased]).tolist():
+        parts, n = ndimage.label(after == met)
+        _, had = ndimage.label(labels == met)
         sizes = np.bincount(parts.ravel(), minlength=n + 1)[1:]
         for part in np.argsort(-sizes)[had:] + 1:
             after[parts == part] = next_id
-            new[next_id] = document.row(nucleus_id)
+            new[next_id] = document.row(met)
             next_id += 1
     return plan_labels(document, "Erase", window, after, new)
 

@@ -7,10 +7,10 @@ signals and never opens a dialog.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from napari.layers import Image
@@ -18,28 +18,31 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_nucleus.core.geometry import Box
-from napari_nucleus.core.prompts import MaskPrediction
 from napari_nucleus.errors import CancelledError, NucleusError
-from napari_nucleus.hosting.planning import click_tile
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.session import actions
+from napari_nucleus.session.actions import Steps
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Request, Selected
+from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Selected
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.review import ReviewQueue
 from napari_nucleus.session.tool import ClickTool
-from napari_nucleus.widgets.background import on_main_thread, when_done
+from napari_nucleus.widgets.asking import Asking
+from napari_nucleus.widgets.background import when_done
 from napari_nucleus.widgets.binding import CARVING, REMOVING, SELECTED, LayerBinding
 from napari_nucleus.widgets.hand_work import HandWork
 from napari_nucleus.widgets.layers import frame, layer_mpp, layer_source, visible_box
 from napari_nucleus.widgets.marks import Marks
 from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.region_overlay import RegionOverlay
+from napari_nucleus.widgets.stepping import Stepping
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 __all__ = ["Annotation"]
+
+T = TypeVar("T")
 
 
 class Annotation:
@@ -90,8 +93,8 @@ class Annotation:
         self.by_hand = HandWork(self)
         self.estimated_mpp: float | None = None
         document.scheme_changed.connect(self._on_scheme)
-        self._answers: dict[int, Future[list[MaskPrediction]]] = {}
-        self._tile: Box | None = None
+        self.asking = Asking(self)
+        self._stepping: Stepping | None = None
         self._hover: NDArray[np.float64] | None = None
         self._shown: int | None = None
         for restored in (self.binding.restored, self.overlay.restored):
@@ -110,6 +113,7 @@ class Annotation:
         """State the pixel size; what comes from now on is found with it."""
         if mpp == self.document.mpp:
             return
+        self.finish_change()
         try:
             self.document.mpp = mpp
         except NucleusError as error:
@@ -118,7 +122,7 @@ class Annotation:
 
     def estimate_mpp(self) -> None:
         """Have the pixel size estimated from the size of the nuclei."""
-        when_done(self.calibration(), self._on_estimate, self._on_failure)
+        when_done(self.calibration(), self._on_estimate, self.tell_failure)
 
     def calibration(self) -> Future[Calibration]:
         """Return what the model knows of this image, estimating what is not stated."""
@@ -195,7 +199,7 @@ class Annotation:
 
     def delete(self) -> None:
         """Remove the chosen nuclei, else the selected one, else the one under the pointer."""
-        if not self.by_hand.on_group(actions.remove):
+        if not self.by_hand.on_group(actions.remove_in_steps):
             self.do(self.tool.delete)
 
     def escape(self) -> None:
@@ -203,9 +207,8 @@ class Annotation:
         if self.by_hand.drop():
             self.said.emit("Never mind.")
             return
-        for request in self.tool.pending:
-            self._forget(request.number)
-        self.tool.escape()
+        if not self.asking.drop():
+            self.tool.escape()
         self._show_selection()
 
     def next_doubtful(self, forward: bool = True) -> None:
@@ -231,7 +234,7 @@ class Annotation:
 
     def accept_and_advance(self) -> None:
         """Accept the chosen nuclei; or the selected one, and go to the next doubtful one."""
-        if self.by_hand.on_group(actions.accept):
+        if self.by_hand.on_group(actions.accept_in_steps):
             return
         nucleus = self.tool.selected
         if nucleus is not None:
@@ -248,11 +251,9 @@ class Annotation:
         """Return the level-0 box of what the canvas shows of the image."""
         return visible_box(self.image)
 
-    def change(
-        self, act: Callable[[Document, Sequence[int]], ActionResult], ids: Sequence[int]
-    ) -> None:
-        """Do one of `actions`' verbs to many nuclei, as one step."""
-        self.do(lambda: Done(act(self.document, ids)))
+    def change(self, act: Callable[[Document, Sequence[int]], Steps], ids: Sequence[int]) -> None:
+        """Do one of `actions`' verbs in steps to many nuclei, as one undo step."""
+        self._do_in_steps(act(self.document, ids), lambda result: result.message or result.name)
 
     def toggle_sign(self) -> None:
         """Swap what click and Ctrl-click do."""
@@ -269,14 +270,14 @@ class Annotation:
         if found is None:
             self.said.emit(f"No class has the key {key}.")
             return
-        if self.by_hand.on_group(partial(actions.classify, class_id=found.id)):
+        if self.by_hand.on_group(partial(actions.classify_in_steps, class_id=found.id)):
             return
         under = None if self._hover is None else self.document.id_at(self._hover)
         self._classify(under, found.id)
 
     def classify_selected(self, class_id: int) -> None:
         """Give the chosen nuclei a class, or else the selected one."""
-        if self.by_hand.on_group(partial(actions.classify, class_id=class_id)):
+        if self.by_hand.on_group(partial(actions.classify_in_steps, class_id=class_id)):
             return
         self._classify(self.tool.selected, class_id)
 
@@ -288,11 +289,17 @@ class Annotation:
 
     def undo(self) -> None:
         """Take back the last step."""
-        self.do(partial(_stepped, self.document.undo, "Nothing to undo.", "Undone"))
+        if self.document.history.undo_name is None:
+            self.said.emit("Nothing to undo.")
+        else:
+            self._do_in_steps(self.document.undo_in_steps(), lambda name: f"Undone: {name}.")
 
     def redo(self) -> None:
         """Bring back the step undone last."""
-        self.do(partial(_stepped, self.document.redo, "Nothing to redo.", "Done again"))
+        if self.document.history.redo_name is None:
+            self.said.emit("Nothing to redo.")
+        else:
+            self._do_in_steps(self.document.redo_in_steps(), lambda name: f"Done again: {name}.")
 
     def toggle_fill(self) -> None:
         """Fill nuclei, or show outlines only."""
@@ -308,75 +315,66 @@ class Annotation:
 
     def do(self, act: Callable[[], Outcome]) -> None:
         """Do something to the document, show what came of it, and say it."""
+        if self.busy:
+            self.said.emit("The last change is still being made; wait a moment.")
+            return
         try:
             outcome = act()
         except NucleusError as error:
             self.warned.emit(str(error))
             return
+        self._take(outcome)
+
+    def _take(self, outcome: Outcome) -> None:
         match outcome:
             case Decode(request):
-                self._decode(request)
+                self.asking.ask(request)
             case Done(result):
                 self._on_result(result)
             case Selected(nucleus):
                 self.said.emit(f"{self.describe(nucleus)}.")
             case Nothing(reason):
-                self.said.emit(reason)
+                if reason:
+                    self.said.emit(reason)
         self._show_selection()
 
-    def _decode(self, request: Request) -> None:
-        for number in request.supersedes:
-            self._forget(number)
-        self.marks.wait(request.number, _place_of(request))
-        when_done(
-            self.calibration(), partial(self._ask, request), partial(self._on_no_answer, request)
-        )
+    @property
+    def busy(self) -> bool:
+        """True while a long change is being made, and nothing else may be done."""
+        return self._stepping is not None
 
-    def _ask(self, request: Request, calibration: Calibration) -> None:
-        if request.number not in {r.number for r in self.tool.pending}:
-            self.marks.done(request.number)
+    def finish_change(self) -> None:
+        """Work a long change through to its end."""
+        if self._stepping is not None:
+            self._stepping.finish()
+
+    def _do_in_steps(self, steps: Generator[Any, None, T], tell: Callable[[T], str]) -> None:
+        """Make a change that may be long bit by bit; ``tell`` says what came of it."""
+        if self.busy:
+            self.said.emit("The last change is still being made; wait a moment.")
             return
-        self._tile = click_tile(
-            request.box, self.source.shape, self.model.info, calibration, self._tile
-        )
-        answer = self.model.host.refine(
-            self.source,
-            self._tile,
-            calibration,
-            [c.prompts for c in request.candidates],
-            on_encoding=lambda _: on_main_thread(self._on_encoding, request),
-        )
-        self._answers[request.number] = answer
-        when_done(answer, partial(self._on_answer, request), partial(self._on_no_answer, request))
+        stepping = self._stepping = Stepping(steps)
 
-    def _on_encoding(self, request: Request) -> None:
-        if request.number in self._answers:
-            self.marks.wait(request.number, _place_of(request), "encoding…")
+        def on_end(outcome: T | None) -> None:
+            self._stepping = None
+            if outcome is not None:
+                self.said.emit(tell(outcome))
+            self._show_selection()
+            self.by_hand.show_group()
 
-    def _on_answer(self, request: Request, predictions: Sequence[MaskPrediction]) -> None:
-        self._answers.pop(request.number, None)
-        self.marks.done(request.number)
-        try:
-            result = self.tool.answer(request, predictions, self.model.made_by)
-        except NucleusError as error:
-            self.warned.emit(str(error))
-            return
-        if result is not None:
-            self._on_result(result)
-        self._show_selection()
+        stepping.ended.connect(on_end)
+        stepping.failed.connect(lambda sentence: self.warned.emit(sentence))
+        # Nuclei that stream in must not find the document in the middle of a change.
+        if self.document.is_running:
+            stepping.finish()
+        else:
+            stepping.start()
+        if self.busy:
+            self.asking.drop()
+            self.said.emit("One moment…")
 
-    def _on_no_answer(self, request: Request, error: BaseException) -> None:
-        self.tool.failed(request)
-        self._forget(request.number)
-        self._on_failure(error)
-
-    def _forget(self, number: int) -> None:
-        self.marks.done(number)
-        answer = self._answers.pop(number, None)
-        if answer is not None:
-            answer.cancel()
-
-    def _on_failure(self, error: BaseException) -> None:
+    def tell_failure(self, error: BaseException) -> None:
+        """Warn of what went wrong, unless the user wanted it so."""
         if not isinstance(error, CancelledError):
             self.warned.emit(str(error) or type(error).__name__)
 
@@ -407,34 +405,12 @@ class Annotation:
         self.binding.set_scheme(self.document.scheme)
         self.scheme_changed.emit()
 
-    def drop_clicks(self) -> None:
-        """Give up what the model has not answered yet."""
-        if self.tool.pending:
-            for request in self.tool.pending:
-                self._forget(request.number)
-            self.tool.escape()
-
     def close(self) -> None:
         """Take everything of ours out of the viewer; the document stays as it is."""
         self.closing.emit()
         self.document.scheme_changed.disconnect(self._on_scheme)
-        for number in list(self._answers):
-            self._forget(number)
+        self.asking.close()
+        self.by_hand.close()
         self.marks.close()
         self.overlay.close()
         self.binding.close()
-
-
-def _stepped(step: Callable[[], str | None], nothing: str, done: str) -> Outcome:
-    """Undo or redo a step, and say which."""
-    name = step()
-    return Nothing(nothing if name is None else f"{done}: {name}.")
-
-
-def _place_of(request: Request) -> NDArray[np.float64]:
-    """Return where the user clicked last, or the middle of the box that was drawn."""
-    given = request.candidates[0].given
-    if len(given.points_yx):
-        return given.points_yx[-1]
-    y0, x0, y1, x1 = given.box or request.box
-    return np.array([(y0 + y1) / 2, (x0 + x1) / 2])

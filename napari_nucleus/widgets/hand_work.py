@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.errors import NucleusError
 from napari_nucleus.session import actions
+from napari_nucleus.session.actions import Steps
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.group import Group
 from napari_nucleus.session.hands import Gesture, HandTool
@@ -127,7 +128,7 @@ class HandWork:
 
     def _choose(self, choose: Callable[..., Outcome], what: object) -> None:
         self._annotation.do(partial(choose, what))
-        self._annotation.binding.choose(self.group.ids, SELECTED)
+        self.show_group()
 
     def choose_like_selected(self) -> None:
         """Choose all nuclei in view of the class of the selected one."""
@@ -139,14 +140,17 @@ class HandWork:
         ids, classes = self._document.store.class_ids(self._annotation.visible_box())
         self._choose(self.group.choose, ids[classes == wanted].tolist())
 
-    def on_group(self, act: Callable[[Document, list[int]], ActionResult]) -> bool:
-        """Do one of `actions`' verbs to the chosen nuclei; return False if none are chosen."""
+    def on_group(self, act: Callable[[Document, Sequence[int]], Steps]) -> bool:
+        """Do one of `actions`' verbs in steps to the chosen nuclei; False if none are chosen."""
         ids = self.group.ids
         if not ids:
             return False
-        self._annotation.do(lambda: Done(act(self._document, ids)))
-        self._annotation.binding.choose(self.group.ids, SELECTED)
+        self._annotation.change(act, ids)
         return True
+
+    def show_group(self) -> None:
+        """Mark the chosen nuclei that are there."""
+        self._annotation.binding.choose(self.group.ids, SELECTED)
 
     # ---- brush
 

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import QBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.session import actions
+from napari_nucleus.session.actions import Steps
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.swatches import swatch
 from napari_nucleus.widgets.table_filters import TableFilters
@@ -248,15 +248,15 @@ class NucleiTable(QWidget):
         self.menu.popup(viewport.mapToGlobal(place))
 
     def _on_class(self, class_id: int, *_: object) -> None:
-        self._change(lambda document, ids: actions.classify(document, ids, class_id))
+        self._change(lambda document, ids: actions.classify_in_steps(document, ids, class_id))
 
     def _on_accept(self) -> None:
-        self._change(actions.accept)
+        self._change(actions.accept_in_steps)
 
     def _on_remove(self) -> None:
-        self._change(actions.remove)
+        self._change(actions.remove_in_steps)
 
-    def _change(self, act: Callable[[Document, Sequence[int]], ActionResult]) -> None:
+    def _change(self, act: Callable[[Document, Sequence[int]], Steps]) -> None:
         annotation, ids = self._annotation, self.view.selected_ids()
         if annotation is not None and len(ids):
             annotation.change(act, _present(annotation.document, ids))

@@ -173,8 +173,8 @@ class RegionTools:
         if annotation is None:
             return False
         try:
-            if self._entering is not None:
-                raise ImageError("The last region is still being worked through; wait a moment.")
+            if self._entering is not None or annotation.busy:
+                raise ImageError("The last change is still being made; wait a moment.")
             self._entering = _Entering(annotation.document, begin(annotation))
         except NucleusError as error:
             workspace.warned.emit(str(error))

@@ -37,7 +37,7 @@ from napari_nucleus.core.schemes import SCHEMES, scheme_of_text, text_of_scheme
 from napari_nucleus.errors import AnnotationError
 from napari_nucleus.io.atomic import replacing
 from napari_nucleus.session.scheme_draft import SchemeDraft
-from napari_nucleus.widgets.rescheming import Rescheming
+from napari_nucleus.widgets.stepping import Stepping
 from napari_nucleus.widgets.swatches import swatch
 
 __all__ = ["SchemeDialog"]
@@ -75,7 +75,7 @@ class SchemeDialog(QDialog):
         counts: dict[int, int],
         model: ClassScheme | None,
         own: ClassScheme | None,
-        change: Callable[[ClassScheme], Rescheming],
+        change: Callable[[ClassScheme], Stepping],
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -83,7 +83,7 @@ class SchemeDialog(QDialog):
         self.draft = SchemeDraft(present, model)
         self._counts, self._change = counts, change
         self._schemes = [present, *(s for s in (*SCHEMES.values(), own) if s and s != present)]
-        self._rescheming: Rescheming | None = None
+        self._rescheming: Stepping | None = None
 
         self.schemes = QComboBox()
         for i, scheme in enumerate(self._schemes):

@@ -21,6 +21,7 @@ from napari_nucleus.errors import ImageError, NucleusError
 from napari_nucleus.session.hands import Gesture
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.regions import Ground
+from napari_nucleus.session.rescheme import scheme_change_steps
 from napari_nucleus.session.shelf import Shelf, default_shelf
 from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
@@ -39,10 +40,10 @@ from napari_nucleus.widgets.opening import Opening
 from napari_nucleus.widgets.pointer import Pointer
 from napari_nucleus.widgets.prefetching import Prefetching
 from napari_nucleus.widgets.regions import RegionTools
-from napari_nucleus.widgets.rescheming import Rescheming
 from napari_nucleus.widgets.resuming import Resuming
 from napari_nucleus.widgets.segmenting import Extent, Segmentation
 from napari_nucleus.widgets.series_walk import SeriesWalk
+from napari_nucleus.widgets.stepping import Stepping
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -90,7 +91,7 @@ class Workspace:
         self.model = model or AppModel()
         self.annotation: Annotation | None = None
         self.segmentation: Segmentation | None = None
-        self._rescheming: Rescheming | None = None
+        self._rescheming: Stepping | None = None
         self.keeping = Keeping(shelf or default_shelf())
         self.keeping.warned.connect(self._warn)
         self.keeping.said.connect(self._say)
@@ -180,6 +181,7 @@ class Workspace:
             self.segmentation.stop()
         if self._rescheming is not None:
             self._rescheming.stop()
+        annotation.finish_change()
         annotation.document.changed.disconnect(self._on_document)
         annotation.document.regions_changed.disconnect(self._on_document)
         annotation.document.history_changed.disconnect(self._on_document)
@@ -321,7 +323,7 @@ class Workspace:
         ImageError
             If a run is going on already, or all of it is excluded or signed off.
         """
-        annotation = self._worked_on()
+        annotation = self._at_rest()
         if self.segmentation is not None and self.segmentation.running:
             raise ImageError("A segmentation is running; cancel it first.")
         if not Ground(extent.polygons, annotation.document.regions).meets(extent.box):
@@ -358,17 +360,23 @@ class Workspace:
             raise ImageError("Open an image first.")
         return self.annotation
 
+    def _at_rest(self) -> Annotation:
+        annotation = self._worked_on()
+        if annotation.busy or self._rescheming is not None:
+            raise ImageError("The last change is still being made; wait a moment.")
+        return annotation
+
     # ---- classes
 
-    def change_scheme(self, scheme: ClassScheme) -> Rescheming:
+    def change_scheme(self, scheme: ClassScheme) -> Stepping:
         """Return the change to another class scheme, which is to be started.
 
         Until it has ended, nothing else may change the document; clicks that are not answered yet
         are given up.
         """
-        annotation = self._worked_on()
-        annotation.drop_clicks()
-        self._rescheming = Rescheming(annotation.document, scheme)
+        annotation = self._at_rest()
+        annotation.asking.drop()
+        self._rescheming = Stepping(scheme_change_steps(annotation.document, scheme))
         self._rescheming.ended.connect(self._on_rescheming)
         return self._rescheming
 
@@ -381,7 +389,7 @@ class Workspace:
 
     def adopt(self, labels: Labels) -> Adoption:
         """Enter the nuclei of a label layer into the document as one step; returns at once."""
-        adoption = Adoption(self._worked_on(), labels)
+        adoption = Adoption(self._at_rest(), labels)
         adoption.finished.connect(self._on_adopted)
         adoption.failed.connect(self._warn)
         adoption.start()

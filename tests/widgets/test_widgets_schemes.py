@@ -261,7 +261,7 @@ def test_a_change_that_is_given_up_has_not_happened(correcting, monkeypatch):
     named(app)
     before = app.document.rows()
     monkeypatch.setattr(rescheme, "BATCH", 1)
-    monkeypatch.setattr("napari_nucleus.widgets.rescheming.SLICE_S", 0.0)
+    monkeypatch.setattr("napari_nucleus.widgets.stepping.SLICE_S", 0.0)
     change = app.workspace.change_scheme(CONSEP)
     change._go_on = lambda: None
     next(change._steps)

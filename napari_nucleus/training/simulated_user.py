@@ -2,7 +2,8 @@
 
 He decides by what lies before his eyes (`views.View`), never by trying in secret: what makes it
 worse is undone, and the undo counts. Clicks are exact to the pixel; corners of boxes and strokes
-are off by `strokes.JITTER`. An action is a click, a drag, or a press of Tab or Ctrl-Z.
+are off by `strokes.JITTER`. An action is a click, a drag, or a press of Tab or Ctrl-Z; keys that
+choose a gesture or a brush, and zooming, are not counted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from napari_nucleus.training.views import (
     deepest,
     holds_another,
     outside_core,
-    taker_of,
+    takers_of,
 )
 
 __all__ = ["LIMIT", "TARGET", "Means", "SimulatedUser", "Tallies"]
@@ -44,16 +45,22 @@ BRUSH_UM = 1.0
 WORSE = 0.01
 """Change of IoU that he sees; a loss of more is undone."""
 
-WORTH = 0.2
-"""Share of a nucleus in the hands of another one from which that is put right first."""
+WORTH = 0.1
+"""Share of a nucleus in the hands of others from which that is put right first."""
+
+LARGE_PART = 0.4
+"""Share of a nucleus in the hands of another one from which it is cut off there, not erased."""
+
+NEAR_AFTER = 1
+"""Strokes on a nucleus after which he zooms in twofold and halves error and brush."""
 
 GOOD = 0.9
 """IoU that a perfect stroke must promise to be tried before a box."""
 
-STEADY = frozenset(("click", "carve", "paint", "erase"))
+STEADY = frozenset(("click", "carve", "paint", "erase", "reclaim"))
 """Tactics that may be used again after one of them helped."""
 
-RISKY = frozenset(("free", "cut", "merge", "remove"))
+RISKY = frozenset(("free", "cut", "merge", "remove", "reclaim"))
 """Tactics that prepare for the next one and may cost IoU."""
 
 PAUSE = 3.0
@@ -100,8 +107,8 @@ class SimulatedUser:
     ----------
     boxes
         Box of each true nucleus.
-    spent
-        Actions on each true nucleus.
+    spent, strokes
+        Actions and strokes on each true nucleus.
     tallies
         What was done.
     """
@@ -124,6 +131,7 @@ class SimulatedUser:
             if s is not None
         }
         self.spent = dict.fromkeys(self.boxes, 0)
+        self.strokes: Counter[int] = Counter()
         self.tallies = Tallies()
 
     def look(self, number: int) -> View:
@@ -197,21 +205,26 @@ class SimulatedUser:
             "free": int(view.taken.sum()),
         }
         order = sorted((k for k, n in errors.items() if n), key=lambda k: -errors[k])
-        if self.means == "boxes" and errors["free"] < WORTH * view.area:
+        if self.means == "boxes" and errors["free"] < LARGE_PART / 2 * view.area:
             order = ["box", *order]
         return order
 
     def _by_hand(self, view: View) -> list[str]:
         """Return what may be done with everything, the most promising first."""
-        taker = taker_of(view)
+        takers = takers_of(view)
+        pieces = sum(t.part for t in takers if t.is_fragment)
+        whole = view.own is not None or sum(t.is_fragment for t in takers) > 1
+        foreign = next((t for t in takers if not t.is_fragment), None)
         first = []
-        if taker.part >= WORTH * view.area:
-            if view.own is not None and taker.part >= 0.5 * taker.area:
-                first = ["merge"]
+        if whole and pieces >= WORTH * view.area:
+            first.append("merge")
+        if foreign is not None and foreign.part >= WORTH * view.area:
+            if foreign.is_false:
+                first.append("remove")
             else:
-                first = ["remove"] if taker.is_false else ["cut"]
+                first.append("cut" if foreign.part >= LARGE_PART * view.area else "reclaim")
         elif holds_another(view):
-            first = ["cut"]
+            first.append("cut")
         hand = _promises(view)
         if view.own is not None:
             first += [name for promise, name in hand if promise >= GOOD][:1]
@@ -231,6 +244,7 @@ class SimulatedUser:
             "cut": ("cut stroke", self._cut),
             "paint": ("brush stroke", self._paint),
             "erase": ("eraser stroke", self._erase),
+            "reclaim": ("eraser stroke", self._reclaim),
             "swap": ("Tab", lambda _: self.desk.swap()),
             "undo": ("undo", lambda _: self.desk.undo()),
         }[tactic]
@@ -255,7 +269,8 @@ class SimulatedUser:
         return self.desk.click(view.level0(deepest(largest_part(view.taken))), taking=True)
 
     def _remove(self, view: View) -> bool:
-        return self.desk.click(view.level0(deepest(view.labels == taker_of(view).id)), taking=True)
+        taker = next(t for t in takers_of(view) if t.is_false)
+        return self.desk.click(view.level0(deepest(view.labels == taker.id)), taking=True)
 
     def _box(self, view: View) -> bool:
         rows, cols = np.flatnonzero(view.truth.any(1)), np.flatnonzero(view.truth.any(0))
@@ -264,18 +279,30 @@ class SimulatedUser:
         return self.desk.box(corners.tolist())
 
     def _merge(self, view: View) -> bool:
-        other = view.labels == taker_of(view).id
-        ends = [deepest(view.mask & view.truth), deepest(other & view.truth)]
-        return self.desk.merge(view.level0(np.stack(ends)))
+        ids = [t.id for t in takers_of(view) if t.is_fragment]
+        parts = [view.labels == i for i in ids] + [view.mask] * (view.own is not None)
+        places = np.stack([deepest(part & view.truth) for part in parts])
+        longest = int(np.ptp(places, axis=0).argmax())
+        return self.desk.merge(view.level0(places[np.argsort(places[:, longest])]))
 
     def _cut(self, view: View) -> bool:
-        taker = taker_of(view)
-        blob = view.labels == taker.id if taker.part >= WORTH * view.area else view.mask
+        foreign = [t for t in takers_of(view) if not t.is_fragment]
+        large = foreign and foreign[0].part >= LARGE_PART * view.area
+        blob = view.labels == foreign[0].id if large else view.mask
         path = strokes.cut_stroke(view.truth, blob)
-        return path is not None and self.desk.cut(view.level0(strokes.shaken(path, self.rng)))
+        return path is not None and self.desk.cut(view.level0(self._drawn(view, path)))
+
+    def _reclaim(self, view: View) -> bool:
+        """Erase what another nucleus holds of this one."""
+        taker = view.labels == next(t for t in takers_of(view) if not t.is_fragment).id
+        path = strokes.paint_stroke(view.truth, view.taken & taker, self._radius(view))
+        if path is None:
+            return False
+        covered, first = self._brushed(view, strokes.begun_in(path, view.truth & taker))
+        return self.desk.erase(covered, view.box, self.desk.document.id_at(view.level0(first)))
 
     def _paint(self, view: View) -> bool:
-        path = strokes.paint_stroke(view.truth, view.missing, self.radius)
+        path = strokes.paint_stroke(view.truth, view.missing, self._radius(view))
         if path is None:
             return False
         if (view.mask & view.truth).any():
@@ -285,7 +312,7 @@ class SimulatedUser:
 
     def _erase(self, view: View) -> bool:
         right = view.others & (view.true_labels > 0)
-        path = strokes.erase_stroke(view.truth, view.surplus, right, self.radius)
+        path = strokes.erase_stroke(view.truth, view.surplus, right, self._radius(view))
         if path is None:
             return False
         covered, first = self._brushed(view, path)
@@ -295,8 +322,19 @@ class SimulatedUser:
         self, view: View, path: NDArray[np.floating]
     ) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
         """Return what the brush covers along a path, and where the stroke began."""
-        path = strokes.shaken(path, self.rng)
-        return strokes.brushed(path, self.radius, view.truth.shape), path[0]
+        path = self._drawn(view, path)
+        return strokes.brushed(path, self._radius(view), view.truth.shape), path[0]
+
+    def _drawn(self, view: View, path: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return a path as his hand draws it."""
+        self.strokes[view.number] += 1
+        return strokes.shaken(path, self.rng, strokes.JITTER / self._zoom(view))
+
+    def _radius(self, view: View) -> float:
+        return self.radius / self._zoom(view)
+
+    def _zoom(self, view: View) -> int:
+        return 2 if self.strokes[view.number] > NEAR_AFTER else 1
 
 
 def _promises(view: View) -> list[tuple[float, str]]:

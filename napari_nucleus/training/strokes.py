@@ -30,14 +30,14 @@ Mask = NDArray[np.bool_]
 Points = NDArray[np.floating]
 
 
-def shaken(path_yx: Points, rng: np.random.Generator) -> Points:
-    """Return a path as a hand draws it: off by `JITTER`, alike within `WAVE`."""
+def shaken(path_yx: Points, rng: np.random.Generator, jitter: float = JITTER) -> Points:
+    """Return a path as a hand draws it: off by ``jitter``, alike within `WAVE`."""
     sigma = WAVE / 2
     margin = int(4 * sigma)
     noise = rng.normal(size=(len(path_yx) + 2 * margin, 2))
     smooth = ndimage.gaussian_filter1d(noise, sigma, axis=0)[margin : margin + len(path_yx)]
     # A Gaussian of this width lowers the deviation of white noise by this factor.
-    return path_yx + JITTER * np.sqrt(2 * np.sqrt(np.pi) * sigma) * smooth
+    return path_yx + jitter * np.sqrt(2 * np.sqrt(np.pi) * sigma) * smooth
 
 
 def brushed(path_yx: Points, radius: float, shape: tuple[int, int]) -> Mask:

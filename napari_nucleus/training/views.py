@@ -17,7 +17,7 @@ from napari_nucleus.core.geometry import Box, box_union, clip_box, pad_box
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.masks import CORE_SHARE
 
-__all__ = ["Taker", "View", "deepest", "holds_another", "outside_core", "taker_of"]
+__all__ = ["Taker", "View", "deepest", "holds_another", "outside_core", "takers_of"]
 
 MARGIN = 24
 """Pixels that are seen around a nucleus."""
@@ -105,29 +105,38 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Taker:
-    """Another nucleus that holds most of the truth; id 0 if none does.
+    """Another nucleus that holds pixels of the truth.
 
-    ``part`` are its pixels in the truth, ``area`` all of them; it ``is_false`` if most of it lies
-    on background and it holds no half of a true nucleus.
+    Parameters
+    ----------
+    id
+        Of the nucleus.
+    part, area
+        Its pixels in the truth, and all of them.
+    is_false
+        True if most of it lies on background and it holds no half of a true nucleus.
     """
 
-    id: int = 0
-    part: int = 0
-    area: int = 0
-    is_false: bool = False
+    id: int
+    part: int
+    area: int
+    is_false: bool
+
+    @property
+    def is_fragment(self) -> bool:
+        """True if half of it or more lies in the truth: it is a piece of this nucleus."""
+        return 2 * self.part >= self.area
 
 
-def taker_of(view: View) -> Taker:
-    """Return which other nucleus holds most of the truth."""
+def takers_of(view: View) -> list[Taker]:
+    """Return which other nuclei hold pixels of the truth, who holds most first."""
     ids, parts = np.unique(view.labels[view.taken], return_counts=True)
-    if not len(ids):
-        return Taker()
-    k = int(parts.argmax())
-    mask = view.labels == ids[k]
-    under = view.true_labels[mask]
-    on_background = float((under == 0).mean()) > 0.5
-    is_false = on_background and not _halves(view, under).size
-    return Taker(int(ids[k]), int(parts[k]), len(under), is_false)
+    found = []
+    for k in np.argsort(-parts, kind="stable"):
+        under = view.true_labels[view.labels == ids[k]]
+        is_false = bool(2 * np.count_nonzero(under) < len(under)) and not _halves(view, under).size
+        found.append(Taker(int(ids[k]), int(parts[k]), len(under), is_false))
+    return found
 
 
 def holds_another(view: View) -> bool:

@@ -19,7 +19,7 @@ from napari_nucleus.training import correction, strokes
 from napari_nucleus.training.correction import correct_image, evaluate_correction, summary
 from napari_nucleus.training.embeddings import Embeddings
 from napari_nucleus.training.simulated_user import LIMIT
-from napari_nucleus.training.views import View, holds_another, taker_of
+from napari_nucleus.training.views import View, holds_another, takers_of
 
 SHAPE = TRUE.shape
 SOURCE = ArraySource(paint_labels(TRUE), 0.25, "field")
@@ -207,8 +207,10 @@ def test_a_blob_stands_for_the_nucleus_it_holds_most_of():
     assert holds_another(larger)
     assert smaller.own is None
     assert smaller.iou == 0
-    assert taker_of(smaller).id == larger.own
-    assert not taker_of(smaller).is_false
+    (taker,) = takers_of(smaller)
+    assert taker.id == larger.own
+    assert not taker.is_fragment
+    assert not taker.is_false
 
 
 def test_missing_surplus_and_taken_are_told_apart():

@@ -11,11 +11,14 @@ from superqt.utils import ensure_main_thread
 
 from napari_nucleus.errors import CancelledError
 
-__all__ = ["in_background", "on_main_thread", "when_done"]
+__all__ = ["WORKERS", "in_background", "on_main_thread", "when_done"]
 
 T = TypeVar("T")
 
-_POOL = ThreadPoolExecutor(4, thread_name_prefix="napari-nucleus")
+WORKERS = 4
+"""Threads that background work is done on."""
+
+_POOL = ThreadPoolExecutor(WORKERS, thread_name_prefix="napari-nucleus")
 
 
 def on_main_thread(function: Callable[..., Any], *arguments: Any) -> None:

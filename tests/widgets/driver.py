@@ -155,9 +155,15 @@ class Driver:
         QApplication.processEvents()
 
     def until_threads_ended(self) -> None:
-        """Wait until the closed host's threads are gone and what they sent here has arrived.
-
-        Both hold on to the viewer, which must be free when the test ends.
+        """Wait until the closed host's threads are gone, background work has ended, and what both
+        sent here has arrived: all of it holds on to the viewer, which must be free after a test.
         """
+        from napari_nucleus.widgets.background import WORKERS, in_background
+
         self.until(lambda: not any(t.name.startswith("nucleus ") for t in threading.enumerate()))
+        # Each worker has come to the end of all work before when all meet.
+        meeting, met = threading.Barrier(WORKERS), []
+        for _ in range(WORKERS):
+            in_background(lambda: meeting.wait(60), met.append, met.append)
+        self.until(lambda: len(met) == WORKERS)
         QApplication.processEvents()

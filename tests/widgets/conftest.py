@@ -16,11 +16,16 @@ def pytest_runtest_teardown(item):
 
     It takes several viewers in one process, which users do not have.
     """
+    _hide_windows()
+    return (yield)
+
+
+def _hide_windows() -> None:
+    # A function of its own: what the hook itself remembered would outlive the test's viewer.
     from qtpy.QtWidgets import QApplication
 
     for window in QApplication.topLevelWidgets():
         window.hide()
-    return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -20,6 +19,7 @@ from napari_nucleus.errors import NucleusError
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.export_dialog import ExportDialog
 from napari_nucleus.widgets.keys import current_keys
+from napari_nucleus.widgets.progress_bar import ProgressBar
 from napari_nucleus.widgets.project_dialog import ProjectDialog
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class Footer(QWidget):
         self.redo = QPushButton("Redo")
         self._undo_key = keys["undo"].replace("Control", "Ctrl")
         self._redo_key = keys["redo"].replace("Control", "Ctrl")
-        self.bar = QProgressBar()
+        self.bar = ProgressBar()
         self.bar.setTextVisible(True)
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop within one tile; what was found is kept")
-        self.export_bar = QProgressBar()
+        self.export_bar = ProgressBar()
         self.export_cancel = QPushButton("Cancel")
         self.export_cancel.setToolTip("Stop after the file being written; none is left behind")
         self.export = QPushButton("Export…")
@@ -135,8 +135,7 @@ class Footer(QWidget):
         self.cancel.setVisible(report is not None)
         if report is None:
             return
-        self.bar.setMaximum(report.total)
-        self.bar.setValue(report.done)
+        self.bar.set_progress(report.done, report.total)
         left = report.seconds_left()
         text = f"{report.done} of {report.total} tiles" if report.total else report.text
         if left is not None and report.done < report.total:
@@ -147,8 +146,7 @@ class Footer(QWidget):
         for widget in (self.export_bar, self.export_cancel):
             widget.setVisible(report is not None)
         if report is not None:
-            self.export_bar.setMaximum(max(report.total, 1))
-            self.export_bar.setValue(report.done)
+            self.export_bar.set_progress(report.done, max(report.total, 1))
             self.export_bar.setFormat(report.text)
 
     def _on_export(self) -> None:

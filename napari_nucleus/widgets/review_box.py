@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMenu,
-    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -23,6 +22,7 @@ from napari_nucleus.session.regions import Region, RegionKind
 from napari_nucleus.session.review import ReviewProgress
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.keys import current_keys
+from napari_nucleus.widgets.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.workspace import Workspace
@@ -47,7 +47,7 @@ class ReviewBox(QGroupBox):
             "Looked at: nuclei that you made, changed or accepted. Excluded regions are no part of "
             "the area"
         )
-        self.bar = QProgressBar()
+        self.bar = ProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(BAR_HEIGHT)
         self.bar.setToolTip("Share of the nuclei that are looked at")
@@ -102,7 +102,7 @@ class ReviewBox(QGroupBox):
         annotation = self._workspace.annotation
         if annotation is None:
             self.progress.setText("")
-            self.bar.setValue(0)
+            self.bar.set_progress(0, 1)
             self.lift.setEnabled(False)
             return
         done = ReviewProgress.of(annotation.document)
@@ -110,8 +110,7 @@ class ReviewBox(QGroupBox):
             f"{done.looked_at:,} of {done.nuclei:,} looked at · "
             f"{percent(done.signed_off)} of the area signed off"
         )
-        self.bar.setMaximum(max(done.nuclei, 1))
-        self.bar.setValue(done.looked_at)
+        self.bar.set_progress(done.looked_at, max(done.nuclei, 1))
         self.lift.setEnabled(bool(annotation.document.regions))
 
     def _list_regions(self) -> None:

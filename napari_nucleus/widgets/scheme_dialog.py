@@ -23,7 +23,6 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QTableWidget,
@@ -37,6 +36,7 @@ from napari_nucleus.core.schemes import SCHEMES, scheme_of_text, text_of_scheme
 from napari_nucleus.errors import AnnotationError
 from napari_nucleus.io.atomic import replacing
 from napari_nucleus.session.scheme_draft import SchemeDraft
+from napari_nucleus.widgets.progress_bar import ProgressBar
 from napari_nucleus.widgets.stepping import Stepping
 from napari_nucleus.widgets.swatches import swatch
 
@@ -126,7 +126,7 @@ class SchemeDialog(QDialog):
         self.problem.setWordWrap(True)
         self.problem.setStyleSheet("color: #ffb000;")
         self.for_new = QCheckBox("Use these classes for new projects, too")
-        self.bar = QProgressBar()
+        self.bar = ProgressBar()
         self.bar.setFormat("%v of %m nuclei")
         self.bar.hide()
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
@@ -368,11 +368,11 @@ class SchemeDialog(QDialog):
         for widget in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
             widget.setEnabled(widget in (self.bar, self.buttons))
         self.apply.setEnabled(False)
-        self.bar.setMaximum(max(sum(self._counts.values()), 1))
-        self.bar.setValue(0)
+        total = max(sum(self._counts.values()), 1)
+        self.bar.set_progress(0, total)
         self.bar.show()
         change = self._rescheming = self._change(scheme)
-        change.progressed.connect(lambda done: self.bar.setValue(done))
+        change.progressed.connect(lambda done: self.bar.set_progress(done, total))
         change.failed.connect(self._on_failed)
         change.ended.connect(partial(self._on_ended, scheme))
         change.start()

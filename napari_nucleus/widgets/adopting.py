@@ -39,6 +39,8 @@ class Adoption:
     def __init__(self, annotation: Annotation, labels: Labels) -> None:
         self._annotation, self._layer = annotation, labels
         self._run: Run | None = None
+        self._left = False
+        annotation.closing.connect(self._on_closing)
         self._pieces: Iterator[tuple[Nuclei, NDArray[np.int64]]] = iter(())
 
     def start(self) -> None:
@@ -58,7 +60,10 @@ class Adoption:
         in_background(read, self._begin, lambda error: self.failed.emit(str(error)))
 
     def _begin(self, read: tuple[Nuclei, NDArray[np.int64]]) -> None:
+        if self._left:
+            return
         nuclei, wished = read
+        self._annotation.finish_change()
         document = self._annotation.document
         try:
             ids = document.reserve_ids(len(nuclei), wished)
@@ -71,6 +76,8 @@ class Adoption:
 
     def _next(self) -> None:
         """Add one piece, then let the window breathe."""
+        if self._left:
+            return
         assert self._run is not None
         try:
             nuclei, ids = next(self._pieces)
@@ -87,3 +94,9 @@ class Adoption:
         else:
             # A method alone would be held weakly, and the adoption with it.
             QTimer.singleShot(0, lambda: self._next())
+
+    def _on_closing(self) -> None:
+        """Keep what has come in when the image is left."""
+        self._left = True
+        if self._run is not None:
+            self._run.close()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Footer"]
 
+LONGEST_STEP = 22
+"""Letters of a step's name that a button shows."""
+
 
 class Footer(QWidget):
     """What is always in sight."""
@@ -127,8 +130,9 @@ class Footer(QWidget):
     @staticmethod
     def _show_step(button: QPushButton, verb: str, name: str | None, key: str) -> None:
         button.setEnabled(name is not None)
-        button.setText(verb if name is None else f"{verb} {name[0].lower()}{name[1:]}")
-        button.setToolTip(f"{verb} ({key})")
+        text = verb if name is None else f"{verb} {name[0].lower()}{name[1:]}"
+        button.setText(text if len(text) <= LONGEST_STEP else f"{text[: LONGEST_STEP - 1]}…")
+        button.setToolTip(f"{text} ({key})")
 
     def _on_progress(self, report: Progress | None) -> None:
         self.bar.setVisible(report is not None)

@@ -94,6 +94,7 @@ class Segmentation:
     def _begin(self, calibration: Calibration) -> None:
         if self._ended:
             return
+        self._annotation.finish_change()
         try:
             self._run = self._annotation.document.run(
                 f"Segment {self._extent.name}",

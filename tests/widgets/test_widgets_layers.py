@@ -178,3 +178,23 @@ def test_no_image_can_be_chosen_and_one_again(correcting):
     assert correcting.document.count == 1
     correcting.click(OTHER)
     assert correcting.document.count == 2
+
+
+def test_an_adoption_in_the_middle_of_which_the_image_is_left_keeps_what_came_in(app):
+    image = app.open(np.full((2200, 2200, 3), 235, np.uint8))
+    app.correct()
+    labels = np.zeros((2200, 2200), np.int32)
+    for i in range(16):
+        y, x = divmod(i, 4)
+        labels[y * 540 : y * 540 + 9, x * 540 : x * 540 + 9] = i + 1
+    place = {"scale": (0.5, 0.5), "units": ("µm", "µm")}
+    app.workspace.adopt(app.viewer.add_labels(labels, name="theirs", **place))
+    app.until(lambda: app.document.count > 0)
+    came_in = app.document.count
+    assert came_in < 16
+    app.workspace.set_image(None)
+    app.qtbot.wait(100)
+    app.dock.work_on(image)
+    assert app.document.count == came_in
+    assert app.document.undo() == "Adopt theirs"
+    assert app.document.count == 0

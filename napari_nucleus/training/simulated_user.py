@@ -42,6 +42,9 @@ LIMIT = 10
 BRUSH_UM = 1.0
 """Radius of his brush."""
 
+CLEARANCE = 1.0
+"""Pixels by which he means a box to stay clear of the nucleus."""
+
 WORSE = 0.01
 """Change of IoU that he sees; a loss of more is undone."""
 
@@ -53,9 +56,6 @@ LARGE_PART = 0.4
 
 NEAR_AFTER = 1
 """Strokes on a nucleus after which he zooms in twofold and halves error and brush."""
-
-GOOD = 0.9
-"""IoU that a perfect stroke must promise to be tried before a box."""
 
 STEADY = frozenset(("click", "carve", "paint", "erase", "reclaim"))
 """Tactics that may be used again after one of them helped."""
@@ -199,13 +199,13 @@ class SimulatedUser:
 
     def _by_model(self, view: View) -> list[str]:
         """Return what clicks and boxes may do, the most promising first."""
-        errors = {
-            "click": int(view.missing.sum()),
-            "carve": int(outside_core(view).sum()),
-            "free": int(view.taken.sum()),
-        }
-        order = sorted((k for k, n in errors.items() if n), key=lambda k: -errors[k])
-        if self.means == "boxes" and errors["free"] < LARGE_PART / 2 * view.area:
+        order = _clicks(view)
+        taken = int(view.taken.sum())
+        if taken > max(int(view.missing.sum()), int(outside_core(view).sum())):
+            order = ["free", *order]
+        elif taken:
+            order = [*order, "free"]
+        if self.means == "boxes" and taken < LARGE_PART / 2 * view.area:
             order = ["box", *order]
         return order
 
@@ -225,10 +225,8 @@ class SimulatedUser:
                 first.append("cut" if foreign.part >= LARGE_PART * view.area else "reclaim")
         elif holds_another(view):
             first.append("cut")
-        hand = _promises(view)
-        if view.own is not None:
-            first += [name for promise, name in hand if promise >= GOOD][:1]
-        return [*first, "box", *(name for _, name in hand), "click", "carve"]
+        clicks = _clicks(view)
+        return [*first, "box", *clicks[:1], *_best_strokes(view), *clicks[1:]]
 
     # ---- doing it
 
@@ -255,15 +253,11 @@ class SimulatedUser:
         return changed
 
     def _click(self, view: View) -> bool:
-        place = view.missing if view.missing.any() else view.truth
-        return self.desk.click(view.level0(deepest(largest_part(place))))
+        return self.desk.click(view.level0(deepest(largest_part(view.missing))))
 
     def _carve(self, view: View) -> bool:
-        rim = outside_core(view)
-        place = rim if rim.any() else view.surplus
-        if not place.any():
-            return False
-        return self.desk.click(view.level0(deepest(largest_part(place))), taking=True)
+        place = largest_part(outside_core(view))
+        return self.desk.click(view.level0(deepest(place)), taking=True)
 
     def _free(self, view: View) -> bool:
         return self.desk.click(view.level0(deepest(largest_part(view.taken))), taking=True)
@@ -275,7 +269,8 @@ class SimulatedUser:
     def _box(self, view: View) -> bool:
         rows, cols = np.flatnonzero(view.truth.any(1)), np.flatnonzero(view.truth.any(0))
         corners = np.array([rows[0], cols[0], rows[-1] + 1, cols[-1] + 1], float)
-        corners += np.tile(view.box[:2], 2) + strokes.JITTER * self.rng.normal(size=4)
+        corners += np.tile(view.box[:2], 2) + CLEARANCE * np.array([-1, -1, 1, 1])
+        corners += strokes.JITTER * self.rng.normal(size=4)
         return self.desk.box(corners.tolist())
 
     def _merge(self, view: View) -> bool:
@@ -337,10 +332,17 @@ class SimulatedUser:
         return 2 if self.strokes[view.number] > NEAR_AFTER else 1
 
 
-def _promises(view: View) -> list[tuple[float, str]]:
-    """Return the IoUs that perfect strokes would come to, the best first."""
+def _clicks(view: View) -> list[str]:
+    """Return the clicks there are, first the one at the larger error."""
+    missing, surplus = int(view.missing.sum()), int(outside_core(view).sum())
+    order = ["click", "carve"] if missing >= surplus else ["carve", "click"]
+    return [name for name in order if (missing if name == "click" else surplus)]
+
+
+def _best_strokes(view: View) -> list[str]:
+    """Return the strokes there are, first the one whose perfect result would be the better."""
     if view.own is None:
-        return [(float(view.missing.sum() / view.area), "paint")]
+        return ["paint"]
     common = int((view.mask & view.truth).sum())
     painted = (common + int(view.missing.sum())) / int((view.mask | view.truth).sum())
-    return sorted([(common / view.area, "erase"), (painted, "paint")], reverse=True)
+    return ["paint", "erase"] if painted > common / view.area else ["erase", "paint"]

@@ -17,6 +17,7 @@ from napari_nucleus.session.document import Document
 from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.training import correction, strokes
 from napari_nucleus.training.correction import correct_image, evaluate_correction, summary
+from napari_nucleus.training.desk import Desk
 from napari_nucleus.training.embeddings import Embeddings
 from napari_nucleus.training.simulated_user import LIMIT
 from napari_nucleus.training.views import View, holds_another, takers_of
@@ -148,6 +149,13 @@ def test_the_same_seed_gives_the_same_session():
     assert first.last.tolist() != other.last.tolist()
 
 
+def document_of(labels) -> Document:
+    document = Document(MemoryStore(labels.shape))
+    with document.run("Segment image") as run:
+        run.add_tile((0, 0, *labels.shape), Nuclei.from_labels(labels)[0])
+    return document
+
+
 # ---- nuclei that were taken for one, or for several
 
 
@@ -180,21 +188,27 @@ def test_parts_of_one_nucleus_are_merged_with_one_stroke():
     assert outcome.last.min() == 1.0
 
 
-def test_surplus_is_erased_by_hand_without_the_neighbour():
-    grown = ndimage.binary_dilation(PAIR == 3, iterations=4)
-    outcome = correct(Blind(), np.where(grown, 3, PAIR), "all", PAIR, PAIR_SOURCE)
-    assert outcome.tallies.kinds["eraser stroke"] >= 1
-    assert outcome.last[2] > outcome.first[2] + 0.1
-    assert outcome.last[:2].tolist() == [1.0, 1.0]
+def test_an_eraser_begun_in_a_nucleus_takes_from_that_one_only():
+    grown = np.where(PAIR == 2, 1, PAIR)
+    grown[(PAIR == 2) & (np.indices(PAIR.shape)[1] > 44)] = 2
+    embeddings = Embeddings(Blind(), PAIR_SOURCE, Calibration(1.0, 0.25))
+    document = document_of(grown)
+    desk = Desk(document, embeddings)
+    left, right = document.id_at((30, 25)), document.id_at((30, 48))
+    everything = np.ones((30, 20), bool)
+    assert desk.erase(everything, (15, 35, 45, 55), left)
+    assert document.id_at((30, 40)) is None
+    assert document.id_at((30, 25)) == left
+    assert document.id_at((30, 48)) == right
+    assert desk.undo()
+    assert document.id_at((30, 40)) == left
 
 
 # ---- what he sees
 
 
 def view_of(labels, number, true=PAIR):
-    document = Document(MemoryStore(true.shape))
-    with document.run("Segment image") as run:
-        run.add_tile((0, 0, *true.shape), Nuclei.from_labels(labels)[0])
+    document = document_of(labels)
     rows, cols = np.nonzero(true == number)
     box = (int(rows.min()), int(cols.min()), int(rows.max()) + 1, int(cols.max()) + 1)
     return View.of(document, true, number, box)

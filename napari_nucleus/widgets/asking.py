@@ -7,9 +7,6 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.prompts import MaskPrediction
 from napari_nucleus.hosting.planning import click_tile
@@ -35,7 +32,7 @@ class Asking:
         """Send a request; its answer becomes an edit when it comes."""
         for number in request.supersedes:
             self.forget(number)
-        self._annotation.marks.wait(request.number, _place_of(request))
+        self._annotation.marks.wait(request.number)
         when_done(
             self._annotation.calibration(),
             partial(self._send, request),
@@ -83,7 +80,7 @@ class Asking:
 
     def _on_encoding(self, request: Request) -> None:
         if request.number in self._answers:
-            self._annotation.marks.wait(request.number, _place_of(request), "encoding…")
+            self._annotation.marks.wait(request.number, "encoding…")
 
     def _on_answer(self, request: Request, predictions: Sequence[MaskPrediction]) -> None:
         annotation = self._annotation
@@ -100,12 +97,3 @@ class Asking:
         self._annotation.tool.failed(request)
         self.forget(request.number)
         self._annotation.tell_failure(error)
-
-
-def _place_of(request: Request) -> NDArray[np.float64]:
-    """Return where the user clicked last, or the middle of the box that was drawn."""
-    given = request.candidates[0].given
-    if len(given.points_yx):
-        return given.points_yx[-1]
-    y0, x0, y1, x1 = given.box or request.box
-    return np.array([(y0 + y1) / 2, (x0 + x1) / 2])

@@ -1,13 +1,15 @@
-"""What is drawn for a moment: the box being dragged, and clicks that wait for the model."""
+"""What is shown for a moment: the box or stroke being drawn, and that the model is at work."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Points, Vectors
+from napari.layers import Image, Vectors
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QRect, QTimer
+from qtpy.QtGui import QCursor
+from qtpy.QtWidgets import QToolTip
 
 from napari_nucleus.core.geometry import points_to_centre_origin
 from napari_nucleus.widgets.layers import METADATA_KEY, same_place
@@ -18,19 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Marks"]
 
-CROSS_PX = 14.0
-"""Size of a waiting click's cross, in screen pixels."""
-
 PATIENCE_MS = 200
-"""How long a click waits before it is marked."""
+"""How long a click waits before that is shown."""
+
+LONGEST_WAIT_MS = 60_000
+"""How long that is shown at most."""
 
 COLOR = "#ffe119"
 
 
 class Marks:
-    """Two layers of ours that hold a few strokes, made when there is something to show.
+    """A layer of ours that holds a few strokes, made when there is something to show.
 
-    They stay, empty, until `close`: making and removing a layer costs more than a click may take.
+    It stays, hidden, until `close`: making and removing a layer costs more than a click may take.
 
     Parameters
     ----------
@@ -42,8 +44,8 @@ class Marks:
 
     def __init__(self, viewer: Viewer, image: Image, key: str) -> None:
         self._viewer, self._image, self._key = viewer, image, key
-        self._waiting: dict[int, tuple[NDArray[np.float64], str]] = {}
-        self._crosses: Points | None = None
+        self._waiting: dict[int, str] = {}
+        self._shows_waiting = False
         self._edges: Vectors | None = None
 
     def show_box(self, first_yx: Any | None, last_yx: Any | None) -> None:
@@ -71,56 +73,42 @@ class Marks:
         layer.data = edges
         layer.visible = True
 
-    def wait(self, number: int, point_yx: NDArray[np.float64], text: str = "") -> None:
-        """Show that the click of a request waits, with a word beside it.
+    def wait(self, number: int, text: str = "") -> None:
+        """Show at the pointer that a request waits, in a few words.
 
-        Without a word it is shown only if it waits for long: most answers come before an eye sees
-        a cross, and drawing it would take longer than they do.
+        Without words it is shown only if it waits for long: most answers come before an eye sees
+        anything, and showing it would take longer than they do.
         """
-        self._waiting[number] = (point_yx, text)
+        self._waiting[number] = text
         if text:
             self._show_waiting()
         else:
             QTimer.singleShot(PATIENCE_MS, self._show_waiting)
 
     def done(self, number: int) -> None:
-        """Take a request's click away."""
-        if self._waiting.pop(number, None) is not None and self._shows_waiting():
-            self._show_waiting()
+        """Show no more that a request waits."""
+        if self._waiting.pop(number, None) is not None and not self._waiting:
+            self._hide_waiting()
 
     def close(self) -> None:
         """Take everything away."""
         self._waiting = {}
-        for layer in (self._crosses, self._edges):
-            if layer is not None and layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
-        self._crosses = self._edges = None
-
-    def _shows_waiting(self) -> bool:
-        return self._crosses is not None and self._crosses.visible
+        self._hide_waiting()
+        if self._edges is not None and self._edges in self._viewer.layers:
+            self._viewer.layers.remove(self._edges)
+        self._edges = None
 
     def _show_waiting(self) -> None:
-        if not self._waiting and not self._shows_waiting():
-            return
-        layer = self._crosses
-        if layer is None or layer not in self._viewer.layers:
-            layer = Points(
-                ndim=2,
-                symbol="cross",
-                face_color=COLOR,
-                border_width=0,
-                features={"text": np.zeros(0, str)},
-                text={"string": "{text}", "size": 9, "color": COLOR, "anchor": "upper_left"},
-                **self._arguments("waiting"),
-            )
-            self._add(layer)
-            self._crosses = layer
-        layer.visible = bool(self._waiting)
+        # A tool tip is a window of its own: no layer comes and goes, and the canvas stays as it is.
         if self._waiting:
-            points, texts = zip(*self._waiting.values(), strict=True)
-            layer.data = points_to_centre_origin(np.array(points))
-            layer.features = {"text": np.array(texts)}
-            layer.size = CROSS_PX * self._image_pixels_per_screen_pixel()
+            text = next(filter(None, reversed(self._waiting.values())), "working…")
+            QToolTip.showText(QCursor.pos(), text, None, QRect(), LONGEST_WAIT_MS)
+            self._shows_waiting = True
+
+    def _hide_waiting(self) -> None:
+        if self._shows_waiting:
+            self._shows_waiting = False
+            QToolTip.hideText()
 
     def _image_pixels_per_screen_pixel(self) -> float:
         zoom = self._viewer.scene.camera.zoom

@@ -230,3 +230,18 @@ def test_what_is_wrong_with_a_file_is_told_when_it_is_opened(app, monkeypatch, d
     assert app.annotation.image.name == "a"
     assert app.annotation.mpp is None
     assert app.workspace.keeping.project.image.path == "/p/a.tif"
+
+
+def test_a_click_that_waits_says_so_at_the_pointer(correcting):
+    from qtpy.QtWidgets import QToolTip
+
+    order = correcting.orders / "embed"
+    order.write_text("wait")
+    layers = len(correcting.viewer.layers)
+    correcting.click((60.5, 80.5), wait=False)
+    correcting.until(lambda: QToolTip.isVisible() and QToolTip.text() == "encoding…")
+    assert len(correcting.viewer.layers) == layers
+    order.unlink()
+    correcting.settle()
+    correcting.until(lambda: not QToolTip.isVisible())
+    assert correcting.document.count == 1

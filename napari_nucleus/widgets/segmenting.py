@@ -6,9 +6,12 @@ step; what the user does meanwhile is never overwritten (see `session.run`).
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.nuclei import Nuclei, counted
@@ -23,6 +26,9 @@ from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import on_main_thread, when_done
 
 __all__ = ["Extent", "Segmentation"]
+
+AT_ONCE = 40
+"""Nuclei of a tile that enter the document in one piece."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +72,8 @@ class Segmentation:
         self._visible, self._start = visible, start_yx
         self._job: Job | None = None
         self._run: Run | None = None
-        self._ended = False
+        self._ended = self._all_found = self._scheduled = False
+        self._pieces: deque[tuple[Box, Nuclei]] = deque()
 
     @property
     def running(self) -> bool:
@@ -89,6 +96,7 @@ class Segmentation:
         """End now, without waiting for the tile that is being done; what was found is kept."""
         if self._job is not None:
             self._job.cancel()
+        self._add_all()
         self._end(f"Cancelled. {self._found()}")
 
     def _begin(self, calibration: Calibration) -> None:
@@ -119,11 +127,40 @@ class Segmentation:
     def _on_tile(self, spec: TileSpec, nuclei: Nuclei) -> None:
         if self._run is None or self._ended:
             return
+        self._pieces.extend(_quarters(spec.core, nuclei))
+        self._add_soon()
+
+    def _add_soon(self) -> None:
+        if self._pieces and not self._scheduled:
+            self._scheduled = True
+            # A method alone would be held weakly.
+            QTimer.singleShot(0, lambda: self._add_next())
+
+    def _add_next(self) -> None:
+        """Add one piece, then let the window breathe."""
+        self._scheduled = False
+        if self._ended:
+            return
+        self._add()
+        self._add_soon()
+        if self._all_found and not self._pieces:
+            self._end(self._found())
+
+    def _add_all(self) -> None:
+        """Add what has been found already."""
+        while self._pieces:
+            self._add()
+
+    def _add(self) -> None:
+        if self._run is None or not self._pieces:
+            return
         try:
-            self._run.add_tile(spec.core, nuclei)
+            self._run.add_tile(*self._pieces.popleft())
         except CancelledError:
+            self._pieces.clear()
             self.cancel()
         except NucleusError as error:
+            self._pieces.clear()
             self.cancel()
             self._annotation.warned.emit(str(error))
 
@@ -132,11 +169,14 @@ class Segmentation:
             self.progressed.emit(report)
 
     def _succeed(self, _: int) -> None:
-        self._end(self._found())
+        self._all_found = True
+        if not self._pieces:
+            self._end(self._found())
 
     def _fail(self, error: BaseException) -> None:
         if self._ended:
             return
+        self._add_all()
         if isinstance(error, CancelledError):
             self._end(f"Cancelled. {self._found()}")
         else:
@@ -163,3 +203,22 @@ class Segmentation:
             except NucleusError as error:
                 self._annotation.warned.emit(str(error))
         self.finished.emit(message)
+
+
+def _quarters(core: Box, nuclei: Nuclei) -> list[tuple[Box, Nuclei]]:
+    """Return a tile's core in four parts, each with the nuclei that have their centroids there.
+
+    A core with few nuclei stays whole.
+    """
+    if len(nuclei) <= AT_ONCE:
+        return [(core, nuclei)]
+    y0, x0, y1, x1 = core
+    y, x = (y0 + y1) // 2, (x0 + x1) // 2
+    low, left = (nuclei.centroids_yx < (y, x)).T
+    parts = (
+        ((y0, x0, y, x), low & left),
+        ((y0, x, y, x1), low & ~left),
+        ((y, x0, y1, x), ~low & left),
+        ((y, x, y1, x1), ~low & ~left),
+    )
+    return [(box, nuclei.select(np.flatnonzero(there))) for box, there in parts]

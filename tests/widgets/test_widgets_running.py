@@ -245,3 +245,15 @@ def test_a_click_that_waits_says_so_at_the_pointer(correcting):
     correcting.settle()
     correcting.until(lambda: not QToolTip.isVisible())
     assert correcting.document.count == 1
+
+
+def test_a_tile_comes_in_pieces_and_is_one_step_all_the_same(app, discs, monkeypatch):
+    from napari_nucleus.widgets import segmenting
+
+    monkeypatch.setattr(segmenting, "AT_ONCE", 2)
+    app.open(discs)
+    segment(app)
+    assert app.document.count == DISCS
+    assert (app.document.labels() > 0).sum() == DISCS * 49
+    app.annotation.undo()
+    assert app.document.count == 0

@@ -253,9 +253,7 @@ def _region_of(head: list[Any] | None, arrays: _Arrays) -> Region | None:
     if head is None:
         return None
     region_id, kind, lengths, note, annotator, made = head
-    return Region(
-        region_id, RegionKind(kind), _polygons_of(lengths, arrays), note, annotator, made
-    )
+    return Region(region_id, RegionKind(kind), _polygons_of(lengths, arrays), note, annotator, made)
 
 
 def _polygon_head(polygons: Polygons, arrays: _Arrays) -> list[int]:

@@ -47,7 +47,7 @@ def nucleus_inside(dock: NucleusDock) -> np.ndarray:
 
 
 def main() -> None:
-    """Open the sample, segment it, correct a nucleus; take a picture of each."""
+    """Open the sample, segment it, look through it, correct a nucleus; a picture of each."""
     os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
     FOLDER.mkdir(exist_ok=True)
     viewer = napari.Viewer()
@@ -67,6 +67,17 @@ def main() -> None:
 
     annotation = dock.workspace.annotation
     assert annotation is not None
+    annotation.toggle_fill()
+    take("filled")
+    annotation.toggle_fill()
+    whole = viewer.scene.camera.center, viewer.scene.camera.zoom
+    annotation.next_doubtful()
+    take("doubtful")
+    dock.workspace.table_asked.emit()
+    take("table")
+    dock.workspace.table_asked.emit()
+    annotation.escape()
+    viewer.scene.camera.center, viewer.scene.camera.zoom = whole
     point = nucleus_inside(dock)
     viewer.scene.camera.center = (0, *(point * 0.25))
     viewer.scene.camera.zoom *= 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import napari
+import napari.viewer
 from napari.utils.notifications import show_warning
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
@@ -44,7 +44,7 @@ class NucleusDock(QWidget):
 
     def __init__(
         self,
-        viewer: napari.Viewer,
+        viewer: napari.viewer.Viewer,
         model: AppModel | None = None,
         shelf: Shelf | None = None,
     ) -> None:

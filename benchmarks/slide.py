@@ -35,7 +35,7 @@ from napari_nucleus.widgets.dock import NucleusDock
 
 MPP = 0.25
 TILE = 512
-CLICKS = 40
+CLICKS = 25
 
 
 def write_slide(path: Path, field: Field, side: int) -> None:
@@ -115,14 +115,15 @@ def correct(dock: NucleusDock, annotation: Annotation, field: Field) -> None:
     missing = np.flatnonzero(np.arange(int(field.labels.max())) % 10 == 0) + 1
     step, side = field.labels.shape[0], document.shape[0]
     click, undo, classify, idle = [], [], [], []
+    host = dock.workspace.model.host
     for _ in range(CLICKS):
         nucleus = rng.choice(missing)
         corner = rng.integers(0, side // step, 2) * step
         point = np.argwhere(field.labels == nucleus).mean(0) + 0.5 + corner
         look_at(annotation, point)
-        # The tile is encoded while a user looks.
-        end = time.perf_counter() + 2.5
-        wait(lambda end=end: time.perf_counter() > end)
+        # The tiles in view are encoded while a user looks.
+        begun = time.perf_counter() + 1.0
+        wait(lambda begun=begun: time.perf_counter() > begun and host.state == "ready")
         count = document.count
 
         def act(point: NDArray[np.float64] = point) -> None:

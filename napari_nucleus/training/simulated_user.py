@@ -48,6 +48,9 @@ CLEARANCE = 1.0
 WORSE = 0.01
 """Change of IoU that he sees; a loss of more is undone."""
 
+HELPED = 0.03
+"""Gain of IoU with which a tactic helped; one that brought less is not used again at once."""
+
 WORTH = 0.1
 """Share of a nucleus in the hands of others from which that is put right first."""
 
@@ -158,7 +161,7 @@ class SimulatedUser:
             if lost and self._may("undo", number):
                 self._act("undo", after)
                 after = self.look(number)
-            if after.iou > view.iou + WORSE and tactic in STEADY:
+            if after.iou > view.iou + HELPED and tactic in STEADY:
                 failed -= STEADY
             elif not changed or tactic not in RISKY:
                 failed.add(tactic)

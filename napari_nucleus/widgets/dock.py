@@ -97,9 +97,9 @@ class NucleusDock(QWidget):
             docked.setVisible(docked.isHidden())
 
     def _close_table(self) -> None:
-        self.table.let_go()
         # The window may be gone before the dock is.
         with contextlib.suppress(LookupError, RuntimeError):
+            self.table.let_go()
             if self.table.parentWidget() is not None:
                 self._viewer.window.remove_dock_widget(self.table)
             self.table.deleteLater()

@@ -272,7 +272,8 @@ class Project:
             `MOST_COPIES` copies; the project then stays where it is.
         """
         changes = self._connection.total_changes
-        if changes != saving.changes:
+        # A long change pauses in the middle of its transaction.
+        if changes != saving.changes or self._connection.in_transaction:
             saving.changes = changes
             if saving.copies < MOST_COPIES:
                 return False

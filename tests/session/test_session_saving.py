@@ -69,6 +69,29 @@ def test_an_edit_made_while_it_is_saved_elsewhere_is_in_the_new_file(made, tmp_p
     again.close()
 
 
+def test_a_long_change_that_has_paused_is_waited_for(tmp_path):
+    made = Project.create(tmp_path / "work.nucleus", IMAGE, SHAPE, mpp=0.25)
+    for x in range(3):
+        actions.add(made.document, block(5, 30 * x, 20, 30 * x + 20))
+    steps = actions.remove_in_steps(made.document, [1, 2, 3])
+    next(steps)
+    next(steps)
+    saving = made.begin_save_as(tmp_path / "named.nucleus")
+    on_another_thread(saving.copy)
+    assert made.finish_save_as(saving) is False, "it is in the middle of its transaction"
+    for _ in steps:
+        pass
+    assert made.document.count == 0
+    on_another_thread(saving.copy)
+    assert made.finish_save_as(saving) is False, "it has changed the document since"
+    on_another_thread(saving.copy)
+    assert made.finish_save_as(saving) is True
+    assert made.document.count == 0
+    assert made.document.undo() == "Remove 3 nuclei"
+    assert made.document.count == 3
+    made.close()
+
+
 def test_one_that_changes_during_every_copy_stays_where_it_is(made, tmp_path):
     saving = made.begin_save_as(tmp_path / "named.nucleus")
     for i in range(MOST_COPIES):

@@ -57,6 +57,7 @@ def main() -> None:
     wait(lambda: dock.workspace.model.host.state == "ready")
 
     def take(name: str) -> None:
+        wait(lambda: True)
         viewer.screenshot(str(FOLDER / f"{name}.png"), canvas_only=False, flash=False)
 
     dock.segment_tab.sample.click()

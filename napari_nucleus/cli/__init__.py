@@ -218,7 +218,7 @@ def evaluate_correction(
     model: Model = "uninuc-nano",
     means: Annotated[
         list[MeansChoice] | None,
-        typer.Option(help="What the user uses; may be repeated. By default each in turn."),
+        typer.Option(help="What the user uses; may be repeated. By default all, then clicks."),
     ] = None,
     mpp: Mpp = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated user.")] = 0,
@@ -231,7 +231,7 @@ def evaluate_correction(
     from napari_nucleus.training.correction import MEANS
     from napari_nucleus.training.correction import evaluate_correction as run
 
-    chosen = {choice.value for choice in means or MeansChoice}
+    chosen = {choice.value for choice in means or (MeansChoice.ALL, MeansChoice.CLICKS)}
     used = [m for m in MEANS if m in chosen]
     scores = run(images, truth, model, used, mpp, seed, tuple(name or ()), device, weights)
     if as_json:

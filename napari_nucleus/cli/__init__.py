@@ -231,8 +231,8 @@ def evaluate_correction(
     from napari_nucleus.training.correction import MEANS
     from napari_nucleus.training.correction import evaluate_correction as run
 
-    chosen = {choice.value for choice in means or (MeansChoice.ALL, MeansChoice.CLICKS)}
-    used = [m for m in MEANS if m in chosen]
+    chosen = means or [MeansChoice.ALL, MeansChoice.CLICKS]
+    used = tuple(m for m in MEANS if MeansChoice(m) in chosen)
     scores = run(images, truth, model, used, mpp, seed, tuple(name or ()), device, weights)
     if as_json:
         typer.echo(json.dumps(scores, indent=1))

@@ -232,8 +232,17 @@ def evaluate_correction(
     from napari_nucleus.training.correction import evaluate_correction as run
 
     chosen = means or [MeansChoice.ALL, MeansChoice.CLICKS]
-    used = tuple(m for m in MEANS if MeansChoice(m) in chosen)
-    scores = run(images, truth, model, used, mpp, seed, tuple(name or ()), device, weights)
+    scores = run(
+        images,
+        truth,
+        model,
+        [means for means in MEANS if MeansChoice(means) in chosen],
+        mpp,
+        seed,
+        tuple(name or ()),
+        device,
+        weights,
+    )
     if as_json:
         typer.echo(json.dumps(scores, indent=1))
         return

@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from napari_nucleus.core.image import ImageSource, check_mpp
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.hosting.local import calibrate_source, segment_source
-from napari_nucleus.io.images import open_image
-from napari_nucleus.io.labels import read_labels
 from napari_nucleus.models import zoo
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.tool import ASSUMED_MPP
-from napari_nucleus.training.data import evaluation_pairs
+from napari_nucleus.training.data import evaluation_pairs, opened_pairs
 from napari_nucleus.training.desk import Desk
 from napari_nucleus.training.embeddings import Embeddings
 from napari_nucleus.training.simulated_user import TARGET, Means, SimulatedUser, Tallies
@@ -145,11 +143,10 @@ def evaluate_correction(
     pairs = evaluation_pairs(images, names, truth)
     loaded = zoo.load_model(model, device, weights)
     outcomes: dict[tuple[Start, Means], dict[str, Outcome]] = defaultdict(dict)
-    for image_file, label_file in pairs:
-        source = open_image(image_file, mpp)
-        true = read_labels(label_file, source.shape).labels.astype(np.int32)
+    for name, source, labels in opened_pairs(pairs, mpp):
+        true = labels.astype(np.int32)
         for (start, used), outcome in _sessions(loaded, source, true, means, seed):
-            outcomes[start, used][image_file.stem] = outcome
+            outcomes[start, used][name] = outcome
     runs = [
         {
             "start": start,

@@ -8,7 +8,7 @@ trained on; a set named ``dev_eval`` is never read for training.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from PIL import Image
 from napari_nucleus.core.classes import CONSEP_MERGED_TO_CANONICAL, UNKNOWN_CLASS
 from napari_nucleus.core.nuclei import check_labels
 from napari_nucleus.errors import ImageError, LabelsError
+from napari_nucleus.io.images import ImageFile, open_image
+from napari_nucleus.io.labels import read_labels
 
 __all__ = [
     "CONSEP_DEVELOPMENT",
@@ -31,6 +33,7 @@ __all__ = [
     "load_dsb2018",
     "load_nucls",
     "nuclei_count",
+    "opened_pairs",
 ]
 
 CONSEP_DEVELOPMENT: tuple[str, ...] = tuple(
@@ -172,6 +175,21 @@ def _pixels(file: Path, mode: str | None = None) -> NDArray:
             return np.asarray(picture if mode is None else picture.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{file}: damaged, or no picture ({error}).") from error
+
+
+def opened_pairs(
+    pairs: Iterable[tuple[Path, Path]], mpp: float | None = None
+) -> Iterator[tuple[str, ImageFile, NDArray]]:
+    """Yield name, image and label map ``(H, W)`` of each of `evaluation_pairs`, opened in turn.
+
+    Raises
+    ------
+    NucleusError
+        If a file is not what it should be.
+    """
+    for image_file, label_file in pairs:
+        source = open_image(image_file, mpp)
+        yield image_file.stem, source, read_labels(label_file, source.shape).labels
 
 
 def evaluation_pairs(

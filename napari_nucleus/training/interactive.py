@@ -25,8 +25,6 @@ from napari_nucleus.core.prompts import Prompts
 from napari_nucleus.errors import EditRefusedError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
 from napari_nucleus.hosting.planning import click_tile
-from napari_nucleus.io.images import open_image
-from napari_nucleus.io.labels import read_labels
 from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration, PromptableSegmenter
 from napari_nucleus.session import actions
@@ -40,7 +38,7 @@ from napari_nucleus.training.cases import (
     msa_of_labels,
     msa_of_masks,
 )
-from napari_nucleus.training.data import evaluation_pairs
+from napari_nucleus.training.data import evaluation_pairs, opened_pairs
 from napari_nucleus.training.embeddings import Embeddings
 from napari_nucleus.training.views import deepest
 
@@ -352,15 +350,13 @@ def evaluate_interactive(
     loaded = zoo.load_model(model, device, weights)
     counts = ClickCounts()
     by_image: dict[str, list[float]] = {}
-    for image_file, label_file in pairs:
-        source = open_image(image_file, mpp)
-        labels = read_labels(label_file, source.shape).labels
+    for name, source, labels in opened_pairs(pairs, mpp):
         rng = np.random.default_rng(seed)
         if start == "automatic":
             scores = evaluate_automatic_start(loaded, source, labels, iterations, counts, rng)
         else:
             scores = evaluate_prompt_start(loaded, source, labels, start, iterations, counts, rng)
-        by_image[image_file.stem] = [round(s, 4) for s in scores]
+        by_image[name] = [round(s, 4) for s in scores]
     means = np.mean(list(by_image.values()), axis=0)
     return {
         "msa": [round(float(v), 4) for v in means],

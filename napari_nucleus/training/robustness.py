@@ -15,10 +15,8 @@ from napari_nucleus.core.image import ArraySource, check_mpp
 from napari_nucleus.core.stain import LabStatistics, lab_statistics, restain
 from napari_nucleus.errors import ModelError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
-from napari_nucleus.io.images import open_image
-from napari_nucleus.io.labels import read_labels
 from napari_nucleus.models import zoo
-from napari_nucleus.training.data import evaluation_pairs
+from napari_nucleus.training.data import evaluation_pairs, opened_pairs
 from napari_nucleus.training.evaluation import SegmentationScores, compare_labels, summarise
 
 __all__ = ["CHANGES", "changed_copy", "evaluate_model"]
@@ -94,10 +92,8 @@ def evaluate_model(
     pairs = evaluation_pairs(images, names)
     loaded = zoo.load_model(model, device, weights)
     scores: dict[str, dict[str, SegmentationScores]] = {}
-    for image_file, label_file in pairs:
-        source = open_image(image_file)
+    for name, source, labels in opened_pairs(pairs):
         rgb = source.read((0, 0, *source.shape))
-        labels = read_labels(label_file, source.shape).labels
         stated = mpp if mpp is not None else source.mpp
         for change in ("original", *changes):
             picture, truth, factor = (
@@ -105,7 +101,7 @@ def evaluate_model(
             )
             copy = ArraySource(picture, None if stated is None else stated * factor, change)
             found = segment_source(loaded, copy, calibrate_source(loaded, copy))
-            scores.setdefault(change, {})[image_file.stem] = compare_labels(
+            scores.setdefault(change, {})[name] = compare_labels(
                 truth, found.to_labels(copy.shape), (stated or 0.25) * factor
             )
     return {change: summarise(by_image) for change, by_image in scores.items()}

@@ -35,7 +35,7 @@ from napari_nucleus.widgets.layers import frame, layer_mpp, layer_source, visibl
 from napari_nucleus.widgets.marks import Marks
 from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.region_overlay import RegionOverlay
-from napari_nucleus.widgets.stepping import Stepping
+from napari_nucleus.widgets.stepping import BUSY, Stepping
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -316,7 +316,7 @@ class Annotation:
     def do(self, act: Callable[[], Outcome]) -> None:
         """Do something to the document, show what came of it, and say it."""
         if self.busy:
-            self.said.emit("The last change is still being made; wait a moment.")
+            self.said.emit(BUSY)
             return
         try:
             outcome = act()
@@ -351,7 +351,7 @@ class Annotation:
     def _do_in_steps(self, steps: Generator[Any, None, T], tell: Callable[[T], str]) -> None:
         """Make a change that may be long bit by bit; ``tell`` says what came of it."""
         if self.busy:
-            self.said.emit("The last change is still being made; wait a moment.")
+            self.said.emit(BUSY)
             return
         stepping = self._stepping = Stepping(steps)
 

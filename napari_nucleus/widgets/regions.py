@@ -24,6 +24,7 @@ from napari_nucleus.widgets.layers import (
     same_place,
     visible_box,
 )
+from napari_nucleus.widgets.stepping import BUSY
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.annotation import Annotation
@@ -174,7 +175,7 @@ class RegionTools:
             return False
         try:
             if self._entering is not None or annotation.busy:
-                raise ImageError("The last change is still being made; wait a moment.")
+                raise ImageError(BUSY)
             self._entering = _Entering(annotation.document, begin(annotation))
         except NucleusError as error:
             workspace.warned.emit(str(error))

@@ -12,7 +12,10 @@ from qtpy.QtCore import QTimer
 
 from napari_nucleus.errors import NucleusError
 
-__all__ = ["Stepping"]
+__all__ = ["BUSY", "Stepping"]
+
+BUSY = "The last change is still being made; wait a moment."
+"""What the user is told who wants something else meanwhile."""
 
 SLICE_S = 0.02
 """Seconds of work between two turns of the event loop."""

@@ -43,7 +43,7 @@ from napari_nucleus.widgets.regions import RegionTools
 from napari_nucleus.widgets.resuming import Resuming
 from napari_nucleus.widgets.segmenting import Extent, Segmentation
 from napari_nucleus.widgets.series_walk import SeriesWalk
-from napari_nucleus.widgets.stepping import Stepping
+from napari_nucleus.widgets.stepping import BUSY, Stepping
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -363,7 +363,7 @@ class Workspace:
     def _at_rest(self) -> Annotation:
         annotation = self._worked_on()
         if annotation.busy or self._rescheming is not None:
-            raise ImageError("The last change is still being made; wait a moment.")
+            raise ImageError(BUSY)
         return annotation
 
     # ---- classes

@@ -107,6 +107,8 @@ class ModelInfo:
         ``"bundled"``, a path, or where to get the weights.
     limits
         What its answers must not be taken for, as a sentence.
+    not_told_apart
+        Class ids that its training data did not tell apart: its choice among them says nothing.
     """
 
     name: str
@@ -120,6 +122,7 @@ class ModelInfo:
     licence: str
     source: str
     limits: str = ""
+    not_told_apart: tuple[int, ...] = ()
 
 
 @runtime_checkable

@@ -52,6 +52,7 @@ _ZOO: Mapping[str, _Entry] = {
                 "Its training data tell too little of neoplastic and benign epithelium: "
                 "read both as epithelial."
             ),
+            not_told_apart=(1, 5),
         ),
         "uninuc",
         _load_uninuc,

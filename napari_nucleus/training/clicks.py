@@ -20,10 +20,10 @@ from napari_nucleus.models.uninuc.crops import (
     pseudo_logits,
     sample_logits,
 )
-from napari_nucleus.models.uninuc.encoder import normalise
 from napari_nucleus.models.uninuc.losses import dense_loss, dice_loss, focal_loss
 from napari_nucleus.models.uninuc.network import CropFeatures, Segmenter, empty_logits
 from napari_nucleus.models.uninuc.prompt_encoder import NEGATIVE, PADDING, POSITIVE
+from napari_nucleus.models.working import normalise
 from napari_nucleus.training.click_targets import ClickObjects
 
 __all__ = ["ClickConfig", "ClickLoss", "mask_iou", "simulate_clicks", "simulate_corrections"]

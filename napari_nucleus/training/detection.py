@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from napari_nucleus.models.uninuc.config import UniNucConfig
 from napari_nucleus.models.uninuc.detector import Detections
-from napari_nucleus.models.uninuc.encoder import normalise
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.set_loss import (
     BoxTargets,
@@ -21,6 +20,7 @@ from napari_nucleus.models.uninuc.set_loss import (
     denoising_loss,
     proposal_loss,
 )
+from napari_nucleus.models.working import normalise
 from napari_nucleus.training.batches import class_sets, pixels_of
 from napari_nucleus.training.sampler import Crop
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from napari_nucleus.core.metrics import OverlapTable, aji, panoptic_quality
 from napari_nucleus.models.uninuc.config import UniNucConfig
-from napari_nucleus.models.uninuc.encoder import normalise, to_network
 from napari_nucleus.models.uninuc.network import Segmenter, UniNuc
 from napari_nucleus.models.uninuc.postprocess import dense_instances
 from napari_nucleus.models.uninuc.set_loss import iou_and_giou
+from napari_nucleus.models.working import normalise, to_network
 from napari_nucleus.training.batches import pixels_of
 from napari_nucleus.training.click_targets import ObjectConfig, draw_objects
 from napari_nucleus.training.clicks import simulate_corrections

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from napari_nucleus.models.uninuc.config import UniNucConfig
 from napari_nucleus.models.uninuc.dense import DenseHeads, DenseMaps
-from napari_nucleus.models.uninuc.encoder import ImageEncoder, normalise
+from napari_nucleus.models.uninuc.encoder import ImageEncoder
 from napari_nucleus.models.uninuc.losses import dense_loss
 from napari_nucleus.models.uninuc.network import Segmenter, UniNuc
+from napari_nucleus.models.working import normalise
 from napari_nucleus.training.batches import StagePlan, TrainingImages, dense_batch
 from napari_nucleus.training.click_targets import ObjectConfig, draw_objects
 from napari_nucleus.training.clicks import ClickConfig, ClickLoss

@@ -12,10 +12,9 @@ from napari_nucleus.core.image import Tile
 from napari_nucleus.models.uninuc.automatic import find_candidates
 from napari_nucleus.models.uninuc.crops import draw_prompts
 from napari_nucleus.models.uninuc.dense import DenseMaps
-from napari_nucleus.models.uninuc.encoder import to_network
 from napari_nucleus.models.uninuc.mask_decoder import MaskOutput
 from napari_nucleus.models.uninuc.predictor import UniNucPredictor
-from napari_nucleus.models.uninuc.working import to_working
+from napari_nucleus.models.working import to_network, to_working
 
 SHAPE = (80, 96)
 BOXES_YX = np.array([[8.0, 12, 20, 30], [40, 60, 56, 72], [30, 4, 40, 20]])

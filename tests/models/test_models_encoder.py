@@ -9,14 +9,9 @@ from transformers.models.sam2.modeling_sam2 import Sam2VisionNeck
 from uninuc_helpers import TINY
 
 from napari_nucleus.models.uninuc.config import EncoderConfig
-from napari_nucleus.models.uninuc.encoder import (
-    ImageEncoder,
-    Neck,
-    normalise,
-    pad_to_multiple,
-    to_network,
-)
+from napari_nucleus.models.uninuc.encoder import ImageEncoder, Neck
 from napari_nucleus.models.uninuc.presets import NANO
+from napari_nucleus.models.working import normalise, pad_to_multiple, to_network
 
 PUBLISHED_LIKE = EncoderConfig(
     embed_dim=8,

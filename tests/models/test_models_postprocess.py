@@ -11,13 +11,13 @@ from uninuc_helpers import TINY
 
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
-from napari_nucleus.models.uninuc.automatic import _covered, resolve
-from napari_nucleus.models.uninuc.calibrate import (
+from napari_nucleus.models.calibrate import (
     MIN_NUCLEI,
     NucleusSizes,
     calibrate,
     estimate_scale,
 )
+from napari_nucleus.models.uninuc.automatic import _covered, resolve
 from napari_nucleus.models.uninuc.config import InferenceConfig
 from napari_nucleus.models.uninuc.postprocess import dense_instances
 
@@ -229,14 +229,16 @@ def test_a_stated_pixel_size_is_taken_and_no_nucleus_looked_for():
         raise AssertionError
 
     config = TINY.inference
-    calibration = calibrate(SAMPLES, 0.5, config, never)
+    calibration = calibrate(SAMPLES, 0.5, config.mpp, config.canonical_diameter, never)
     assert calibration.scale == 2.0
     assert calibration.mpp == 0.5
     assert not calibration.mpp_estimated
 
 
 def test_an_estimated_pixel_size_is_said_to_be_one():
-    calibration = calibrate(SAMPLES, None, TINY.inference, seen_by(34.0))
+    calibration = calibrate(
+        SAMPLES, None, TINY.inference.mpp, TINY.inference.canonical_diameter, seen_by(34.0)
+    )
     assert calibration.mpp_estimated
     assert calibration.scale == pytest.approx(0.5, rel=0.01)
     # Nuclei of 34 px are 17 px at 0.25 µm, hence 0.125 µm per pixel.
@@ -247,14 +249,24 @@ def test_the_stain_is_that_of_the_tissue():
     pink, white = (200, 120, 170), (245, 244, 246)
     half = np.full((64, 64, 3), white, np.uint8)
     half[:32] = pink
-    found = calibrate([Tile(half)], 0.25, TINY.inference, seen_by(17.0))
-    alone = calibrate([Tile(half[:32])], 0.25, TINY.inference, seen_by(17.0))
+    found = calibrate(
+        [Tile(half)], 0.25, TINY.inference.mpp, TINY.inference.canonical_diameter, seen_by(17.0)
+    )
+    alone = calibrate(
+        [Tile(half[:32])],
+        0.25,
+        TINY.inference.mpp,
+        TINY.inference.canonical_diameter,
+        seen_by(17.0),
+    )
     assert found.lab_mean == pytest.approx(alone.lab_mean, abs=1e-6)
 
 
 def test_white_has_no_stain():
     white = Tile(np.full((64, 64, 3), 250, np.uint8))
     for samples in ([white], []):
-        calibration = calibrate(samples, 0.25, TINY.inference, seen_by(17.0))
+        calibration = calibrate(
+            samples, 0.25, TINY.inference.mpp, TINY.inference.canonical_diameter, seen_by(17.0)
+        )
         assert calibration.lab_mean is None
         assert calibration.lab_std is None

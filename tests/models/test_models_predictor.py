@@ -20,10 +20,10 @@ from napari_nucleus.models.uninuc.config import DenseConfig
 from napari_nucleus.models.uninuc.crops import PromptBatch, draw_prompts
 from napari_nucleus.models.uninuc.decoding import decode_all
 from napari_nucleus.models.uninuc.dense import DenseMaps
-from napari_nucleus.models.uninuc.encoder import to_network
 from napari_nucleus.models.uninuc.mask_decoder import MaskOutput
 from napari_nucleus.models.uninuc.predictor import UniNucPredictor, _clicked_parts
 from napari_nucleus.models.uninuc.prompting import prompt_batch
+from napari_nucleus.models.working import to_network
 
 POINT = Prompts([[30.5, 40.5]], [True])
 BOX = Prompts(box=(20.0, 30.0, 36.0, 44.0))

@@ -10,7 +10,7 @@ from napari_nucleus.core.stain import LabStatistics
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.models.uninuc.prompt_encoder import NEGATIVE, PADDING, POSITIVE
 from napari_nucleus.models.uninuc.prompting import SCRIBBLE_POINTS, prompt_batch
-from napari_nucleus.models.uninuc.working import to_working
+from napari_nucleus.models.working import to_working
 
 DECODER = TINY.decoder
 CPU = torch.device("cpu")

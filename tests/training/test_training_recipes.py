@@ -15,9 +15,9 @@ from napari_nucleus.core.image import Tile
 from napari_nucleus.errors import ImageError, ModelError, WeightsError
 from napari_nucleus.models.uninuc.build import load_predictor, save_network
 from napari_nucleus.models.uninuc.dense import DenseMaps
-from napari_nucleus.models.uninuc.encoder import normalise
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.weights import read_weights, write_weights
+from napari_nucleus.models.working import normalise
 from napari_nucleus.training import recipes
 from napari_nucleus.training.data import CONSEP_DEVELOPMENT
 from napari_nucleus.training.detection import boxes_of_crop

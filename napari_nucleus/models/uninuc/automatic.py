@@ -32,10 +32,9 @@ from napari_nucleus.models.uninuc.decoding import (
     to_mask_logits,
 )
 from napari_nucleus.models.uninuc.dense import DenseMaps
-from napari_nucleus.models.uninuc.encoder import to_network
 from napari_nucleus.models.uninuc.network import UniNuc, empty_logits
 from napari_nucleus.models.uninuc.postprocess import dense_instances
-from napari_nucleus.models.uninuc.working import Working
+from napari_nucleus.models.working import Working, to_network
 
 __all__ = ["Candidates", "find_candidates", "segment_tile", "without_padding"]
 

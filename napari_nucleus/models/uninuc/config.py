@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from napari_nucleus.models.configuration import from_plain
 
 __all__ = [
     "DecoderConfig",
@@ -266,18 +268,4 @@ class UniNucConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UniNucConfig:
         """Rebuild a configuration from `to_dict`; unknown fields raise TypeError."""
-        return _build(cls, values)
-
-
-def _build(cls: Any, values: dict[str, Any]) -> Any:
-    known = {f.name: f for f in fields(cls)}
-    arguments = {}
-    for name, value in values.items():
-        factory: Any = known[name].default_factory if name in known else None
-        default = factory() if callable(factory) else None
-        if is_dataclass(default):
-            value = _build(type(default), value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
-    return cls(**arguments)
+        return from_plain(cls, values)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_nucleus.models.uninuc.layers import ConvNormAct
+from napari_nucleus.models.layers import ConvNormAct
 
 __all__ = ["DenseHeads", "DenseMaps"]
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ConvNextConfig, ConvNextModel
 
+from napari_nucleus.models.layers import MLP, LayerNorm2d
 from napari_nucleus.models.uninuc.config import DetectorConfig, EncoderConfig
 from napari_nucleus.models.uninuc.deformable import DecoderLayer, sine_embedding
-from napari_nucleus.models.uninuc.layers import MLP, LayerNorm2d
 
 __all__ = ["Detections", "Detector", "Proposals"]
 

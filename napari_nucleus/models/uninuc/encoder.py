@@ -2,30 +2,20 @@
 
 The trunk is `transformers`' public Hiera of SAM2. The neck is SAM2's (1x1 convolution for each
 level, top-down addition) with two additions that a small model needs: a stem at stride 2 as the
-finest level, and residual blocks after the addition. Input is normalised RGB; see `normalise`.
+finest level, and residual blocks after the addition. Input is normalised RGB; see
+`working.normalise`.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Sam2HieraDetConfig, Sam2HieraDetModel
 
+from napari_nucleus.models.layers import ResidualBlock, Stem
 from napari_nucleus.models.uninuc.config import EncoderConfig
-from napari_nucleus.models.uninuc.layers import ConvNormAct, ResidualBlock
 
-__all__ = ["ImageEncoder", "normalise"]
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-
-
-def normalise(rgb: Tensor) -> Tensor:
-    """Return ``(B, 3, H, W)`` in 0–1 with ImageNet's mean and deviation taken out."""
-    mean = rgb.new_tensor(_MEAN)[:, None, None]
-    std = rgb.new_tensor(_STD)[:, None, None]
-    return (rgb - mean) / std
+__all__ = ["ImageEncoder"]
 
 
 class ImageEncoder(nn.Module):
@@ -70,19 +60,6 @@ class ImageEncoder(nn.Module):
         return maps if self.stem is None else [self.stem(pixels), *maps]
 
 
-class Stem(nn.Module):
-    """Convolutions at stride 2: the borders of nuclei that a stride-4 trunk cannot see."""
-
-    def __init__(self, dim: int, blocks: int) -> None:
-        super().__init__()
-        self.embed = ConvNormAct(3, dim, stride=2)
-        self.blocks = nn.Sequential(*(ResidualBlock(dim) for _ in range(blocks)))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return ``(B, dim, H / 2, W / 2)``."""
-        return self.blocks(self.embed(pixels))
-
-
 class Neck(nn.Module):
     """Feature pyramid; with ``neck_blocks`` 0 the arithmetic of SAM2's."""
 
@@ -118,22 +95,3 @@ class Neck(nn.Module):
             above = x
             out.append(x)
         return out[::-1]
-
-
-def pad_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
-    """Extend ``(B, C, H, W)`` at the bottom and right to multiples by mirroring."""
-    h, w = pixels.shape[-2:]
-    bottom, right = -h % multiple, -w % multiple
-    while bottom or right:
-        # Mirroring cannot add more than the picture has, so tiny pictures take several rounds.
-        step = (0, min(right, max(pixels.shape[-1] - 1, 0)), 0, min(bottom, pixels.shape[-2] - 1))
-        if step == (0, 0, 0, 0):
-            return F.pad(pixels, (0, right, 0, bottom), mode="replicate")
-        pixels = F.pad(pixels, step, mode="reflect")
-        bottom, right = bottom - step[3], right - step[1]
-    return pixels
-
-
-def to_network(rgb: Tensor, multiple: int) -> Tensor:
-    """Return normalised, padded network input of ``(B, 3, H, W)`` in 0–1."""
-    return normalise(pad_to_multiple(rgb, multiple)).contiguous(memory_format=torch.channels_last)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_nucleus.models.layers import MLP, ConvNormAct, LayerNorm2d, ResidualBlock
 from napari_nucleus.models.uninuc.config import DecoderConfig
-from napari_nucleus.models.uninuc.layers import MLP, ConvNormAct, LayerNorm2d, ResidualBlock
 from napari_nucleus.models.uninuc.transformer import TwoWayTransformer
 
 __all__ = ["RASTER_CHANNELS", "MaskDecoder", "MaskOutput"]

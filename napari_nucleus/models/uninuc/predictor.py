@@ -22,8 +22,8 @@ from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.core.stain import LabStatistics
 from napari_nucleus.errors import ModelError
 from napari_nucleus.models.api import Calibration, Embedding, ModelInfo
+from napari_nucleus.models.calibrate import NucleusSizes, calibrate
 from napari_nucleus.models.uninuc.automatic import segment_tile, without_padding
-from napari_nucleus.models.uninuc.calibrate import NucleusSizes, calibrate
 from napari_nucleus.models.uninuc.config import InferenceConfig
 from napari_nucleus.models.uninuc.decoding import (
     Answers,
@@ -32,11 +32,10 @@ from napari_nucleus.models.uninuc.decoding import (
     obey_clicks,
     to_mask_logits,
 )
-from napari_nucleus.models.uninuc.encoder import to_network
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.postprocess import dense_instances
 from napari_nucleus.models.uninuc.prompting import prompt_batch
-from napari_nucleus.models.uninuc.working import Working, to_working
+from napari_nucleus.models.working import Working, to_network, to_working
 
 __all__ = ["UniNucPredictor"]
 
@@ -86,7 +85,8 @@ class UniNucPredictor:
 
     def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
         """Estimate magnification (if ``mpp`` is None) and stain from samples of an image."""
-        return calibrate(samples, mpp, self.config, self._sizes_at)
+        config = self.config
+        return calibrate(samples, mpp, config.mpp, config.canonical_diameter, self._sizes_at)
 
     def segment(self, tile: Tile, calibration: Calibration | None = None) -> Nuclei:
         """Return the nuclei of a tile, in tile pixels; no two share a pixel."""

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from napari_nucleus.models.uninuc.layers import LayerNorm2d
+from napari_nucleus.models.layers import LayerNorm2d
 
 __all__ = ["BOX_CORNERS", "NEGATIVE", "PADDING", "POSITIVE", "PromptEncoder"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_nucleus.models.uninuc.layers import MLP
+from napari_nucleus.models.layers import MLP
 
 __all__ = ["TwoWayTransformer"]
 

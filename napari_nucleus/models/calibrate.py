@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.stain import LabStatistics, lab_statistics
 from napari_nucleus.models.api import Calibration
-from napari_nucleus.models.uninuc.config import InferenceConfig
 
 __all__ = ["NucleusSizes", "calibrate", "estimate_scale"]
 
@@ -47,7 +46,8 @@ class NucleusSizes:
 def calibrate(
     samples: Sequence[Tile],
     mpp: float | None,
-    config: InferenceConfig,
+    model_mpp: float,
+    canonical_diameter: float,
     sizes_at: Callable[[Sequence[Tile], float], NucleusSizes],
 ) -> Calibration:
     """Return the calibration of an image.
@@ -58,16 +58,20 @@ def calibrate(
         Pieces spread over the image.
     mpp
         µm per image pixel, or None to estimate it.
+    model_mpp
+        µm per working pixel.
+    canonical_diameter
+        Median diameter, in working pixels, to which unknown magnifications are brought.
     sizes_at
         Finds nuclei of samples at a number of working pixels per image pixel.
     """
     estimated = mpp is None
     if mpp is None:
-        scale = estimate_scale(samples, config.canonical_diameter, sizes_at)
-        mpp = config.mpp * scale
+        scale = estimate_scale(samples, canonical_diameter, sizes_at)
+        mpp = model_mpp * scale
     stain = _stain(samples)
     return Calibration(
-        scale=mpp / config.mpp,
+        scale=mpp / model_mpp,
         mpp=mpp,
         mpp_estimated=estimated,
         lab_mean=None if stain is None else stain.mean,

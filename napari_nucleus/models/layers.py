@@ -1,4 +1,4 @@
-"""Small layers that several of UniNuc's networks use."""
+"""Small layers that several networks use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "ChannelNorm", "ConvNormAct", "LayerNorm2d", "ResidualBlock"]
+__all__ = ["MLP", "ChannelNorm", "ConvNormAct", "LayerNorm2d", "ResidualBlock", "Stem"]
 
 
 class LayerNorm2d(nn.Module):
@@ -78,3 +78,16 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return a map of the same shape."""
         return torch.relu(x + self.norm(self.conv(self.first(x))))
+
+
+class Stem(nn.Module):
+    """Convolutions at stride 2: the borders of nuclei that a trunk of larger patches cannot see."""
+
+    def __init__(self, dim: int, blocks: int) -> None:
+        super().__init__()
+        self.embed = ConvNormAct(3, dim, stride=2)
+        self.blocks = nn.Sequential(*(ResidualBlock(dim) for _ in range(blocks)))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return ``(B, dim, H / 2, W / 2)``."""
+        return self.blocks(self.embed(pixels))

@@ -13,7 +13,10 @@ from torch.nn import functional as F
 from napari_nucleus.core.stain import LabStatistics, restain
 from napari_nucleus.models.api import Calibration
 
-__all__ = ["Working", "to_working"]
+__all__ = ["Working", "normalise", "pad_to_multiple", "to_network", "to_working"]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,29 @@ def to_working(
             pixels, size, mode="bilinear", align_corners=False, antialias=factor < 1
         )
     return Working(pixels, (size[0] / h, size[1] / w))
+
+
+def normalise(rgb: Tensor) -> Tensor:
+    """Return ``(B, 3, H, W)`` in 0–1 with ImageNet's mean and deviation taken out."""
+    mean = rgb.new_tensor(_MEAN)[:, None, None]
+    std = rgb.new_tensor(_STD)[:, None, None]
+    return (rgb - mean) / std
+
+
+def pad_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
+    """Extend ``(B, C, H, W)`` at the bottom and right to multiples by mirroring."""
+    h, w = pixels.shape[-2:]
+    bottom, right = -h % multiple, -w % multiple
+    while bottom or right:
+        # Mirroring cannot add more than the picture has, so tiny pictures take several rounds.
+        step = (0, min(right, max(pixels.shape[-1] - 1, 0)), 0, min(bottom, pixels.shape[-2] - 1))
+        if step == (0, 0, 0, 0):
+            return F.pad(pixels, (0, right, 0, bottom), mode="replicate")
+        pixels = F.pad(pixels, step, mode="reflect")
+        bottom, right = bottom - step[3], right - step[1]
+    return pixels
+
+
+def to_network(rgb: Tensor, multiple: int) -> Tensor:
+    """Return normalised, padded network input of ``(B, 3, H, W)`` in 0–1."""
+    return normalise(pad_to_multiple(rgb, multiple)).contiguous(memory_format=torch.channels_last)

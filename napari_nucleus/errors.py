@@ -11,6 +11,7 @@ __all__ = [
     "EditRefusedError",
     "HostError",
     "ImageError",
+    "LabelShapeError",
     "LabelsError",
     "ModelError",
     "NucleusError",
@@ -29,6 +30,10 @@ class ImageError(NucleusError):
 
 class LabelsError(NucleusError):
     """A label map with the wrong type, shape or ids."""
+
+
+class LabelShapeError(LabelsError, ValueError):
+    """A label map that has channels or planes where one picture is wanted."""
 
 
 class AnnotationError(NucleusError):

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_nucleus.core.geometry import Box, box_intersection
 from napari_nucleus.core.prompts import MaskLogits
-from napari_nucleus.errors import LabelsError
+from napari_nucleus.errors import LabelsError, LabelShapeError
 
 __all__ = ["Nuclei", "check_labels", "counted"]
 
@@ -247,7 +247,9 @@ def check_labels(labels: NDArray, name: str = "labels") -> NDArray[np.integer]:
     every value is a whole number. Ids need not be contiguous.
     """
     if labels.ndim != 2:
-        raise LabelsError(f"{name}: a label map has 2 dimensions, this has shape {labels.shape}.")
+        raise LabelShapeError(
+            f"{name}: a label map has 2 dimensions, this has shape {labels.shape}."
+        )
     if labels.dtype == bool:
         components = np.zeros(labels.shape, np.int32)
         ndimage.label(labels, structure=np.ones((3, 3)), output=components)

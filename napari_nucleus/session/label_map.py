@@ -1,7 +1,6 @@
 """The nuclei of a label map of any size, by one pass over its runs.
 
-Cost follows the pixels once and then the nuclei; `numpy.unique` over the map, as for tiles, sorts
-every pixel and takes minutes at 20,000 x 20,000. Knows arrays only.
+Cost follows the pixels once and then the nuclei, see `core.label_runs`. Knows arrays only.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.classes import ClassScheme
+from napari_nucleus.core.label_runs import label_runs
 from napari_nucleus.core.nuclei import Nuclei, check_labels
 
 __all__ = ["nuclei_of_label_map"]
-
-STRIP_ROWS = 512
 
 
 def nuclei_of_label_map(
@@ -46,7 +44,7 @@ def nuclei_of_label_map(
         If the array is no label map.
     """
     labels = check_labels(labels, name)
-    rows, starts, stops, ids = _runs(labels)
+    rows, starts, stops, ids = label_runs(labels)
     order = np.argsort(ids, kind="stable")
     ids, rows, starts, stops = ids[order], rows[order], starts[order], stops[order]
     first = np.flatnonzero(np.diff(ids, prepend=0))
@@ -68,26 +66,6 @@ def nuclei_of_label_map(
     )
     prob = _one_hot(ids, class_of_id or {}, scheme)
     return Nuclei(boxes, masks, np.ones(len(ids), np.float32), prob, (), source), ids
-
-
-def _runs(
-    labels: NDArray[np.integer],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return row, first column, column after the last and label of each run of one label."""
-    height, width = labels.shape
-    found: list[tuple[NDArray[np.int64], ...]] = []
-    for top in range(0, max(height, 1), STRIP_ROWS):
-        strip = np.ascontiguousarray(labels[top : top + STRIP_ROWS])
-        edge = np.ones(strip.shape, np.bool_)
-        np.not_equal(strip[:, 1:], strip[:, :-1], out=edge[:, 1:])
-        starts = np.flatnonzero(edge)
-        lengths = np.diff(starts, append=strip.size)
-        ids = strip.reshape(-1)[starts]
-        used = ids != 0
-        rows, cols = np.divmod(starts[used], width)
-        found.append((rows + top, cols, cols + lengths[used], ids[used].astype(np.int64)))
-    rows, starts, stops, ids = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return rows, starts, stops, ids
 
 
 def _one_hot(

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_nucleus.core import label_runs
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.nuclei import Nuclei
-from napari_nucleus.session import label_map
 from napari_nucleus.session.label_map import nuclei_of_label_map
 
 
@@ -22,11 +22,11 @@ from napari_nucleus.session.label_map import nuclei_of_label_map
 @settings(max_examples=80, deadline=None)
 def test_runs_give_the_same_nuclei_as_masks(labels, strip):
     expected, expected_ids = Nuclei.from_labels(labels)
-    label_map.STRIP_ROWS, kept = strip, label_map.STRIP_ROWS
+    label_runs.STRIP_ROWS, kept = strip, label_runs.STRIP_ROWS
     try:
         nuclei, ids = nuclei_of_label_map(labels)
     finally:
-        label_map.STRIP_ROWS = kept
+        label_runs.STRIP_ROWS = kept
     assert ids.tolist() == expected_ids.tolist()
     assert nuclei.boxes.tolist() == expected.boxes.tolist()
     for mask, other in zip(nuclei.masks, expected.masks, strict=True):

@@ -48,7 +48,7 @@ def open_app() -> tuple[napari.Viewer, NucleusDock]:
 
 def wait_until_warm(dock: NucleusDock) -> None:
     """Wait until the model is loaded and has answered by itself once."""
-    host = dock.workspace.model.host
+    host = dock.workspace.models.clicks.host
     wait(host.loaded.done)
     asked = time.perf_counter() + 0.5
     wait(lambda: time.perf_counter() > asked)

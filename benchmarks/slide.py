@@ -115,7 +115,7 @@ def correct(dock: NucleusDock, annotation: Annotation, field: Field) -> None:
     missing = np.flatnonzero(np.arange(int(field.labels.max())) % 10 == 0) + 1
     step, side = field.labels.shape[0], document.shape[0]
     click, undo, classify, idle = [], [], [], []
-    host = dock.workspace.model.host
+    host = dock.workspace.models.clicks.host
     for _ in range(CLICKS):
         nucleus = rng.choice(missing)
         corner = rng.integers(0, side // step, 2) * step
@@ -217,7 +217,7 @@ def main() -> None:
     row("size of the project file", project.stat().st_size / 2**20, "MiB")
 
     viewer, dock = open_app()
-    wait(lambda: dock.workspace.model.host.state == "ready")
+    wait(lambda: dock.workspace.models.clicks.host.state == "ready")
     resident = psutil.Process().memory_info().rss
     start = time.perf_counter()
     dock.workspace.opening.project(project)

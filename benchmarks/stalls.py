@@ -31,7 +31,7 @@ def main() -> None:
     dock.work_on(viewer.add_image(rgb, name="field", scale=(0.25, 0.25), units=("µm", "µm")))
     annotation = dock.workspace.annotation
     assert annotation is not None
-    wait(lambda: dock.workspace.model.host.state == "ready")
+    wait(lambda: dock.workspace.models.clicks.host.state == "ready")
     dock.tabs.setCurrentWidget(dock.correct_tab)
     for _ in range(100):  # what is drawn for the first time is not what this is about
         QApplication.processEvents()

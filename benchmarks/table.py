@@ -165,7 +165,7 @@ def main() -> None:
     assert annotation is not None
     fill(annotation.document)
     dock.tabs.setCurrentWidget(dock.correct_tab)
-    wait(lambda: dock.workspace.model.host.state == "ready")
+    wait(lambda: dock.workspace.models.clicks.host.state == "ready")
     for _ in range(100):
         QApplication.processEvents()
     measure(dock)

@@ -54,7 +54,7 @@ def main() -> None:
     viewer.window.resize(1400, 900)
     dock = NucleusDock(viewer, shelf=Shelf(Path(tempfile.mkdtemp())))
     viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
-    wait(lambda: dock.workspace.model.host.state == "ready")
+    wait(lambda: dock.workspace.models.clicks.host.state == "ready")
 
     def take(name: str) -> None:
         wait(lambda: True)

@@ -1,4 +1,4 @@
-"""What a user has settled once for all projects: who works, and the classes of new projects.
+"""What a user has settled once for all projects: who works, with which model, in which classes.
 
 That it cannot be read or written is no reason to stop: it is then as if nothing were settled.
 """
@@ -21,6 +21,7 @@ __all__ = ["Preferences", "login_name", "tidy_name"]
 LONGEST_NAME = 80
 
 ANNOTATOR, LAST_SCHEME, NEW_SCHEME = "annotator", "last_scheme", "new_scheme"
+AUTOMATIC_MODEL = "automatic_model"
 
 
 class Preferences:
@@ -44,6 +45,16 @@ class Preferences:
     @annotator.setter
     def annotator(self, name: str) -> None:
         self._write({ANNOTATOR: tidy_name(name)})
+
+    @property
+    def automatic_model(self) -> str:
+        """Name of the model that finds the nuclei; empty until one is chosen."""
+        name = self._read().get(AUTOMATIC_MODEL)
+        return name if isinstance(name, str) else ""
+
+    @automatic_model.setter
+    def automatic_model(self, name: str) -> None:
+        self._write({AUTOMATIC_MODEL: name})
 
     @property
     def last_scheme(self) -> ClassScheme | None:

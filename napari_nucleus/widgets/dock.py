@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_nucleus.session.shelf import Shelf
-    from napari_nucleus.widgets.model import AppModel
+    from napari_nucleus.widgets.models import AppModels
     from napari_nucleus.widgets.project_images import ChangedImage, MovedImage
 
 __all__ = ["NucleusDock"]
@@ -36,8 +36,8 @@ class NucleusDock(QWidget):
     ----------
     viewer
         The viewer that the dock belongs to.
-    model
-        The model in its process; by default the bundled one.
+    models
+        The models in their processes; by default the bundled ones.
     shelf
         Where projects without a name are kept; by default in the user's data folder.
     """
@@ -45,11 +45,11 @@ class NucleusDock(QWidget):
     def __init__(
         self,
         viewer: napari.viewer.Viewer,
-        model: AppModel | None = None,
+        models: AppModels | None = None,
         shelf: Shelf | None = None,
     ) -> None:
         super().__init__()
-        self.workspace = Workspace(viewer, model, shelf)
+        self.workspace = Workspace(viewer, models, shelf)
         self.header = Header(self.workspace)
         self.segment_tab = SegmentTab(self.workspace)
         self.correct_tab = CorrectTab(self.workspace)
@@ -105,7 +105,7 @@ class NucleusDock(QWidget):
             self.table.deleteLater()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """End the model's process and give mouse and keys back."""
+        """End the models' processes and give mouse and keys back."""
         self._let_go()
         super().closeEvent(event)
 

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.core.image import MPP_RANGE
 from napari_nucleus.widgets.layers import role_of
+from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.series_bar import SeriesBar
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Header(QWidget):
         self.warning.setStyleSheet("color: #ffb000;")
         self.warning.hide()
         self.model = QLabel()
-        self.model.setToolTip("The model and the device it runs on")
+        self.model.setToolTip("The models and the devices they run on")
         self.model.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
         self.annotator = QLineEdit(workspace.keeping.annotator)
@@ -79,8 +80,9 @@ class Header(QWidget):
         self.estimate.clicked.connect(self._on_estimate)
         self.annotator.editingFinished.connect(self._on_annotator)
         workspace.annotation_changed.connect(self.refresh)
-        workspace.model.state_changed.connect(self._on_state)
-        self._on_state(workspace.model.host.state)
+        workspace.models.state_changed.connect(self._show_models)
+        workspace.models.chosen_changed.connect(self._show_models)
+        self._show_models()
         self.refresh()
 
     def choose(self, image: Image | None) -> None:
@@ -157,16 +159,26 @@ class Header(QWidget):
             annotation.set_mpp(None)
             annotation.estimate_mpp()
 
-    def _on_state(self, state: str) -> None:
-        model = self._workspace.model
-        device = model.host.device
-        words = {
-            "new": "not started",
-            "starting": "loading…",
-            "ready": device or "ready",
-            "busy": f"{device or 'working'}, busy",
-            "restarting": "restarting after a fault…",
-            "failed": "cannot be loaded",
-            "closed": "closed",
-        }
-        self.model.setText(f"{model.name} ({words.get(state, state)})")
+    def _show_models(self) -> None:
+        models = self._workspace.models
+        if models.automatic is models.clicks:
+            self.model.setText(_in_words(models.clicks))
+        else:
+            self.model.setText(
+                f"{_in_words(models.automatic)} finds nuclei\n"
+                f"{_in_words(models.clicks)} answers clicks"
+            )
+
+
+def _in_words(model: AppModel) -> str:
+    device = model.host.device
+    words = {
+        "new": "not loaded yet",
+        "starting": "loading…",
+        "ready": device or "ready",
+        "busy": f"{device or 'working'}, busy",
+        "restarting": "restarting after a fault…",
+        "failed": "cannot be loaded",
+        "closed": "closed",
+    }
+    return f"{model.name} ({words[model.host.state]})"

@@ -1,4 +1,4 @@
-"""The app's model: one host for the viewer, and its calibrations; all calls return at once."""
+"""A model of the app: its host, and its calibrations; all calls return at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class AppModel:
     spec
         What the worker loads; by default the zoo's model.
     warm_up
-        False to leave out the click on empty glass that a loaded model answers first.
+        False to leave out the click on empty glass that a loaded model which takes clicks answers
+        first.
+    info
+        What is said of it before it is loaded; by default what the zoo says.
 
     Attributes
     ----------
@@ -47,11 +50,13 @@ class AppModel:
         device: str = "auto",
         spec: ModelSpec | None = None,
         warm_up: bool = True,
+        info: ModelInfo | None = None,
     ) -> None:
         spec = spec or ModelSpec(
             "napari_nucleus.models.zoo:load_model", {"name": name, "device": device}
         )
         self.name = name
+        self._told = info
         self._closed = False
         self.host = Host(spec)
         self.host.state_changed.connect(self._on_state)
@@ -62,8 +67,9 @@ class AppModel:
             self.host.loaded.add_done_callback(self._warm_up)
 
     def start(self) -> None:
-        """Start the worker; requests may come before it is ready."""
-        self.host.start()
+        """Start the worker unless it is; requests may come before it is ready."""
+        if self.host.state == "new":
+            self.host.start()
 
     def close(self) -> None:
         """End the worker."""
@@ -74,7 +80,7 @@ class AppModel:
     @property
     def info(self) -> ModelInfo:
         """What the model can do, known before it is loaded."""
-        return self.host.info or zoo.describe(self.name)
+        return self.host.info or self._told or zoo.describe(self.name)
 
     @property
     def made_by(self) -> MadeBy:
@@ -83,7 +89,11 @@ class AppModel:
         return MadeBy(info.name, self.host.weights, f"napari-nucleus {__version__}", info.classes)
 
     def calibration(self, source: ImageSource, mpp: float | None) -> Future[Calibration]:
-        """Return the calibration of an image, estimated once for each pixel size."""
+        """Return the calibration of an image, estimated once for each pixel size.
+
+        All work on an image begins with it, so that it starts the worker.
+        """
+        self.start()
         key = (id(source), mpp)
         reference, known = self._calibrations.get(key, (None, None))
         # Another source may have the number of one that is gone.
@@ -98,6 +108,8 @@ class AppModel:
         if loaded.cancelled() or loaded.exception() is not None:
             return
         info = loaded.result().info
+        if "promptable" not in info.capabilities:
+            return
         side = info.click_tile + 2 * info.halo
         glass = ArraySource(np.full((side, side, 3), 240, np.uint8), info.working_mpp, "glass")
         calibration = Calibration(1.0, info.working_mpp)

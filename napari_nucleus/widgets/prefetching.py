@@ -59,7 +59,7 @@ class Prefetching:
         def encode(calibration: Calibration) -> None:
             if workspace.annotation is annotation:
                 boxes = _click_tiles_in_view(annotation, calibration)
-                workspace.model.host.prefetch(annotation.source, boxes, calibration)
+                annotation.model.host.prefetch(annotation.source, boxes, calibration)
 
         when_done(annotation.calibration(), encode, lambda _: None)
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
 from napari.layers import Labels
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
+    QComboBox,
     QGroupBox,
     QHBoxLayout,
     QLabel,
@@ -48,6 +50,13 @@ class SegmentTab(QWidget):
             self.where.addButton(button)
         self.draw = QPushButton("Draw…")
         self.draw.setToolTip("Draw a region: polygon by clicks, ends with a double click")
+        self.model = QComboBox()
+        self.model.setToolTip("The model that finds the nuclei; clicks are answered as before")
+        for model in workspace.models.offered:
+            self.model.addItem(model.name)
+            self.model.setItemData(
+                self.model.count() - 1, model.info.title, Qt.ItemDataRole.ToolTipRole
+            )
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Find every nucleus there. One undo step; it can be cancelled")
         self.segment.setDefault(True)
@@ -75,22 +84,27 @@ class SegmentTab(QWidget):
         lines.addWidget(self.whole)
         lines.addWidget(self.view)
         lines.addLayout(region)
+        if len(workspace.models.offered) > 1:
+            choice = QHBoxLayout()
+            choice.addWidget(QLabel("with"))
+            choice.addWidget(self.model, 1)
+            lines.addLayout(choice)
         lines.addWidget(self.segment)
         lines.addLayout(excluding)
         other = QGroupBox("Or start from labels")
         line = QHBoxLayout(other)
         line.addWidget(self.labels.native, 1)
         line.addWidget(self.adopt)
-        note = QLabel(f"{workspace.model.info.limits}\nFor research; not for diagnosis.".strip())
-        note.setWordWrap(True)
-        note.setEnabled(False)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.note.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.addWidget(self.sample)
         layout.addWidget(box)
         layout.addWidget(other)
         layout.addWidget(RecentBox(workspace))
         layout.addStretch(1)
-        layout.addWidget(note)
+        layout.addWidget(self.note)
 
         self.draw.clicked.connect(self._on_draw)
         self.segment.clicked.connect(self._on_segment)
@@ -98,8 +112,11 @@ class SegmentTab(QWidget):
             lambda: workspace.regions.exclude_drawn(self.clear.isChecked())
         )
         self.adopt.clicked.connect(self._on_adopt)
+        self.model.textActivated.connect(lambda name: workspace.choose_model(name))
+        workspace.models.chosen_changed.connect(self._show_model)
         workspace.annotation_changed.connect(self.refresh)
         workspace.progressed.connect(self._on_progress)
+        self._show_model()
         self.refresh()
 
     def _labels_of_others(self, _: object) -> list[Labels]:
@@ -116,6 +133,11 @@ class SegmentTab(QWidget):
         self.sample.setVisible(not there)
         for widget in (self.segment, self.draw, self.exclude, self.adopt):
             widget.setEnabled(there)
+
+    def _show_model(self) -> None:
+        chosen = self._workspace.models.automatic
+        self.model.setCurrentText(chosen.name)
+        self.note.setText(f"{chosen.info.limits}\nFor research; not for diagnosis.".strip())
 
     def _on_progress(self, report: object) -> None:
         self.segment.setEnabled(report is None and self._workspace.annotation is not None)

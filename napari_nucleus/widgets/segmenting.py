@@ -24,6 +24,7 @@ from napari_nucleus.session.regions import Polygons
 from napari_nucleus.session.run import Run
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import on_main_thread, when_done
+from napari_nucleus.widgets.model import AppModel
 
 __all__ = ["Extent", "Segmentation"]
 
@@ -54,6 +55,17 @@ class Extent:
 class Segmentation:
     """One automatic run over a part of an annotated image.
 
+    Parameters
+    ----------
+    annotation
+        The image and its document.
+    model
+        Finds the nuclei.
+    extent
+        Where.
+    visible, start_yx
+        What is on screen, and where to begin, on level 0.
+
     Attributes
     ----------
     progressed
@@ -66,9 +78,14 @@ class Segmentation:
     finished = Signal(str)
 
     def __init__(
-        self, annotation: Annotation, extent: Extent, visible: Box, start_yx: tuple[float, float]
+        self,
+        annotation: Annotation,
+        model: AppModel,
+        extent: Extent,
+        visible: Box,
+        start_yx: tuple[float, float],
     ) -> None:
-        self._annotation, self._extent = annotation, extent
+        self._annotation, self._model, self._extent = annotation, model, extent
         self._visible, self._start = visible, start_yx
         self._job: Job | None = None
         self._run: Run | None = None
@@ -83,7 +100,8 @@ class Segmentation:
     def start(self) -> None:
         """Begin; returns at once."""
         self.progressed.emit(Progress(0, 0, "Loading the model"))
-        when_done(self._annotation.calibration(), self._begin, self._fail)
+        calibration = self._model.calibration(self._annotation.source, self._annotation.mpp)
+        when_done(calibration, self._begin, self._fail)
 
     def cancel(self) -> None:
         """Stop within one tile; what was found is kept."""
@@ -107,12 +125,12 @@ class Segmentation:
             self._run = self._annotation.document.run(
                 f"Segment {self._extent.name}",
                 self._extent.polygons,
-                made_by=self._annotation.model.made_by,
+                made_by=self._model.made_by,
             )
         except NucleusError as error:
             self._fail(error)
             return
-        self._job = self._annotation.model.host.segment(
+        self._job = self._model.host.segment(
             self._annotation.source,
             calibration,
             self._extent.box,

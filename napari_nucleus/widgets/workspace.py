@@ -1,4 +1,4 @@
-"""What the app is doing in one viewer: the model, the image that is worked on, runs, exports.
+"""What the app is doing in one viewer: the models, the image that is worked on, runs, exports.
 
 Widgets show it and call it; tests drive it. Main thread only.
 """
@@ -35,7 +35,7 @@ from napari_nucleus.widgets.layers import (
     role_of,
     visible_box,
 )
-from napari_nucleus.widgets.model import AppModel
+from napari_nucleus.widgets.models import AppModels
 from napari_nucleus.widgets.opening import Opening
 from napari_nucleus.widgets.pointer import Pointer
 from napari_nucleus.widgets.prefetching import Prefetching
@@ -58,8 +58,8 @@ class Workspace:
     ----------
     viewer
         The viewer.
-    model
-        The model in its process; by default the bundled one.
+    models
+        The models in their processes; by default the bundled ones.
     shelf
         Where projects without a name are kept; by default in the user's data folder.
 
@@ -85,16 +85,17 @@ class Workspace:
     table_asked = Signal()
 
     def __init__(
-        self, viewer: Viewer, model: AppModel | None = None, shelf: Shelf | None = None
+        self, viewer: Viewer, models: AppModels | None = None, shelf: Shelf | None = None
     ) -> None:
         self.viewer = viewer
-        self.model = model or AppModel()
+        self.models = models or AppModels()
         self.annotation: Annotation | None = None
         self.segmentation: Segmentation | None = None
         self._rescheming: Stepping | None = None
         self.keeping = Keeping(shelf or default_shelf())
         self.keeping.warned.connect(self._warn)
         self.keeping.said.connect(self._say)
+        self.models.choose(self.keeping.preferences.automatic_model)
         self.opening = Opening(self)
         self.resuming = Resuming(viewer, self.keeping)
         self.series = SeriesWalk(self)
@@ -111,10 +112,10 @@ class Workspace:
         self._document_timer.setInterval(0)
         self._document_timer.timeout.connect(lambda: self.document_changed.emit())
         viewer.layers.events.removed.connect(self._on_layer_removed)
-        self.model.start()
+        self.models.clicks.start()
 
     def close(self) -> None:
-        """Let go of the viewer and end the model's process."""
+        """Let go of the viewer and end the models' processes."""
         self._prefetching.close()
         self.exporting.close()
         self.opening.close()
@@ -127,7 +128,7 @@ class Workspace:
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._leave_image()
         self._document_timer.stop()
-        self.model.close()
+        self.models.close()
 
     # ---- the image
 
@@ -159,7 +160,7 @@ class Workspace:
     def _enter_image(self, image: Image) -> None:
         document = self.keeping.take(image, layer_source(image, layer_mpp(image)))
         try:
-            annotation = Annotation(self.viewer, image, self.model, document)
+            annotation = Annotation(self.viewer, image, self.models.clicks, document)
         except NucleusError:
             self.keeping.leave()
             raise
@@ -315,6 +316,11 @@ class Workspace:
             raise ImageError(f"{shapes.name}: the drawn region lies outside the image.")
         return Extent("region", box, tuple(polygons))
 
+    def choose_model(self, name: str) -> None:
+        """Let a model find the nuclei from now on, also when the app is opened again."""
+        self.models.choose(name)
+        self.keeping.preferences.automatic_model = self.models.automatic.name
+
     def segment(self, extent: Extent) -> Segmentation:
         """Find every nucleus of a part of the image; returns at once.
 
@@ -333,7 +339,7 @@ class Workspace:
             )
         visible = visible_box(annotation.image)
         centre = ((visible[0] + visible[2]) / 2, (visible[1] + visible[3]) / 2)
-        segmentation = Segmentation(annotation, extent, visible, centre)
+        segmentation = Segmentation(annotation, self.models.automatic, extent, visible, centre)
         self.segmentation = segmentation
         segmentation.progressed.connect(self._on_progress)
         segmentation.finished.connect(self._on_segmented)

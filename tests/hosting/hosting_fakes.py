@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
@@ -34,7 +35,7 @@ INFO = ModelInfo(
     source="bundled",
 )
 DIGEST = "fa4e" * 16
-DARK = 128
+DARK, FINDER_DARK = 128, 100
 CARVED_RADIUS = 3.0
 DEADLY = (255, 0, 0)
 """A tile whose first pixel has this colour kills the worker."""
@@ -60,7 +61,7 @@ class Threshold:
         self.obey("segment")
         die_of(tile)
         labels, _ = ndimage.label(tile.rgb.max(axis=-1) < DARK)
-        return Nuclei.from_labels(labels, source="fake")[0]
+        return Nuclei.from_labels(labels, source=self.info.name)[0]
 
     def embed(self, tile: Tile, calibration: Calibration | None = None) -> Embedding:
         assert calibration is not None
@@ -155,6 +156,43 @@ class OnlyClicks:
 
 def only_clicks() -> OnlyClicks:
     return OnlyClicks()
+
+
+FINDER_INFO = replace(
+    INFO,
+    name="finder",
+    title="Another threshold",
+    capabilities=("automatic",),
+    classes=PANNUKE,
+    limits="Takes everything blue for connective.",
+)
+FINDER_DIGEST = "f1de" * 16
+
+
+class Finder:
+    """A model that takes no clicks: its nuclei are what any channel is dark in.
+
+    They are connective where blue is the strongest channel, else inflammatory.
+    """
+
+    info = FINDER_INFO
+    device, digest = "cpu", FINDER_DIGEST
+
+    def __init__(self, folder: Path) -> None:
+        self._fake = Threshold(folder)
+        self.calibrate = self._fake.calibrate
+
+    def segment(self, tile: Tile, calibration: Calibration | None = None) -> Nuclei:
+        self._fake.log("segment", tile)
+        self._fake.obey("segment")
+        labels, n = ndimage.label(tile.rgb.min(axis=-1) < FINDER_DARK)
+        strongest = [tile.rgb[labels == i + 1].mean(axis=0).argmax() for i in range(n)]
+        prob = np.eye(len(PANNUKE))[[2 if channel == 2 else 1 for channel in strongest]]
+        return Nuclei.from_labels(labels, prob, source=self.info.name)[0]
+
+
+def finder(folder: str) -> Finder:
+    return Finder(Path(folder))
 
 
 def bad_weights() -> None:

@@ -46,21 +46,33 @@ def discs() -> np.ndarray:
 
 @pytest.fixture
 def app(make_napari_viewer, qtbot, tmp_path):
-    """The dock in a shown viewer; orders to the model are files in ``app.orders``."""
+    """The dock in a shown viewer; orders to the model are files in ``app.orders``.
+
+    It has a model for clicks and runs, and another one that finds nuclei only and takes its orders
+    in ``finder`` there.
+    """
     from driver import Driver
+    from hosting_fakes import FINDER_INFO, INFO
 
     from napari_nucleus.hosting.messages import ModelSpec
     from napari_nucleus.session.shelf import Shelf
     from napari_nucleus.widgets.dock import NucleusDock
     from napari_nucleus.widgets.model import AppModel
+    from napari_nucleus.widgets.models import AppModels
 
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1100, 800)
     orders = tmp_path / "orders"
-    orders.mkdir()
+    (orders / "finder").mkdir(parents=True)
     spec = ModelSpec("hosting_fakes:threshold", {"folder": str(orders)})
-    model = AppModel(spec=spec, warm_up=False)
-    dock = NucleusDock(viewer, model, Shelf(tmp_path / "shelf"))
+    finder = ModelSpec("hosting_fakes:finder", {"folder": str(orders / "finder")})
+    models = AppModels(
+        [
+            AppModel("fake", spec=spec, warm_up=False, info=INFO),
+            AppModel("finder", spec=finder, info=FINDER_INFO),
+        ]
+    )
+    dock = NucleusDock(viewer, models, Shelf(tmp_path / "shelf"))
     docked = viewer.window.add_dock_widget(dock, name="Nuclei", area="right")
     driver = Driver(viewer, dock, qtbot, orders)
     yield driver

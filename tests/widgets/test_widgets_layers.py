@@ -160,7 +160,7 @@ def test_closing_the_dock_ends_the_model_and_gives_everything_back(app, discs):
     before = [list(viewer.mouse_drag_callbacks), dict(viewer.keymap)]
     app.correct()
     app.click(MISSED)
-    host = app.workspace.model.host
+    host = app.workspace.models.clicks.host
     app.dock.close()
     assert list(viewer.layers) == [image]
     assert [list(viewer.mouse_drag_callbacks), dict(viewer.keymap)] == before

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from napari_nucleus.hosting.messages import ModelSpec
 from napari_nucleus.session.shelf import Shelf
 from napari_nucleus.widgets.model import AppModel
+from napari_nucleus.widgets.models import AppModels
 
 MISSED, OTHER = (60.5, 80.5), (100.5, 120.5)
 
@@ -19,7 +20,8 @@ def menu_app(make_napari_viewer, qtbot, tmp_path, monkeypatch):
     """The dock from the Plugins menu, its model a fake."""
     spec = ModelSpec("hosting_fakes:threshold", {"folder": str(tmp_path)})
     workspace = "napari_nucleus.widgets.workspace"
-    monkeypatch.setattr(f"{workspace}.AppModel", lambda: AppModel(spec=spec, warm_up=False))
+    models = AppModels([AppModel(spec=spec, warm_up=False)])
+    monkeypatch.setattr(f"{workspace}.AppModels", lambda: models)
     monkeypatch.setattr(f"{workspace}.default_shelf", lambda: Shelf(tmp_path / "shelf"))
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1100, 800)

@@ -59,16 +59,6 @@ class MeansChoice(StrEnum):
     CLICKS = "clicks"
 
 
-class Stage(StrEnum):
-    """Stages of a recipe."""
-
-    ALL = "all"
-    DENSE = "dense"
-    CLICKS = "clicks"
-    DETECTOR = "detector"
-    PACK = "pack"
-
-
 def main() -> None:
     """Run the command line; the entry point of the package."""
     try:
@@ -183,6 +173,34 @@ def evaluate_automatic(
         _report_worst(result["worst"])
 
 
+@evaluate.command("classes")
+def evaluate_classes(
+    images: Annotated[
+        Path, typer.Argument(help="Folder of images with NAME_cls.png or NAME_points.csv.")
+    ],
+    model: Model = "uperhover-nano",
+    mpp: Annotated[float, typer.Option(help="µm per pixel of the images.")] = 0.25,
+    name: Names = None,
+    device: Device = "auto",
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Score the classes of nuclei: F1 where all are known, recall where points are."""
+    from napari_nucleus.training.classes import evaluate_classes as run
+
+    scores = run(images, model, mpp, tuple(name or ()), device, weights)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=1))
+        return
+    if scores["f1"]:
+        typer.echo(f"F1: {_numbers(scores['f1'])}")
+    for class_name, row in scores["points"].items():
+        typer.echo(
+            f"{class_name}: {row['points']} points, found {row['found']}, named "
+            f"{_numbers(row['named'])}"
+        )
+
+
 @evaluate.command("interactive")
 def evaluate_interactive(
     images: Annotated[Path, typer.Argument(help="Folder of images.")],
@@ -268,7 +286,7 @@ def train(
     model: Annotated[str, typer.Argument(help="Model to train, such as uninuc-nano.")],
     data: Annotated[Path, typer.Option(help="Folder with the training data sets.")],
     out: Annotated[Path, typer.Option(help="Run folder: checkpoints, log, weights.")],
-    stage: Annotated[Stage, typer.Option(help="Only this stage of the recipe.")] = Stage.ALL,
+    stage: Annotated[str, typer.Option(help="Only this stage of the recipe.")] = "all",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of each stage, in place of the recipe's.")
     ] = None,
@@ -278,11 +296,15 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Weights file of the model to go on from.")
     ] = None,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="Folder of images that stages label themselves.")
+    ] = None,
 ) -> None:
     """Train a bundled model by its recipe; a run that was interrupted is resumed."""
-    from napari_nucleus.training.recipes import train_model
+    from napari_nucleus.training.recipes import TrainingOrder, train_model
 
-    train_model(model, data, out, stage.value, steps, device, workers, seed, _report, start)
+    order = TrainingOrder(data, out, stage, steps, device, workers, seed, start, unlabelled)
+    train_model(model, order, _report)
 
 
 @app.command()

@@ -49,6 +49,12 @@ class Tile:
         """Height and width in pixels."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
+    def middle(self, side: int) -> Tile:
+        """Return the middle of the tile, at most ``side`` pixels high and wide."""
+        h, w = self.shape
+        y, x = max((h - side) // 2, 0), max((w - side) // 2, 0)
+        return Tile(self.rgb[y : y + side, x : x + side], self.frame.cropped(y, x))
+
 
 @runtime_checkable
 class ImageSource(Protocol):

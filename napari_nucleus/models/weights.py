@@ -19,9 +19,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from napari_nucleus.core.stain import LabStatistics
 from napari_nucleus.errors import WeightsError
 
-__all__ = ["WeightsFile", "fill", "read_weights", "write_weights"]
+__all__ = [
+    "WeightsFile",
+    "check_system",
+    "fill",
+    "read_weights",
+    "stain_header",
+    "training_stain_of",
+    "write_weights",
+]
 
 _KEY = "napari_nucleus"
 
@@ -101,3 +110,43 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise WeightsError(f"{name}: {key} holds NaN or infinity; the file is damaged.")
     module.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
+
+
+def check_system(weights: WeightsFile, file: Path, system: str) -> None:
+    """Refuse weights of another system than the one of that name.
+
+    Raises
+    ------
+    WeightsError
+        Naming whose they are.
+    """
+    found = weights.header.get("system", "an unknown model")
+    if found != system:
+        raise WeightsError(f"{file}: weights of {found!r}, not {system!r}.")
+
+
+def training_stain_of(weights: WeightsFile, file: Path) -> LabStatistics | None:
+    """Return the LAB statistics of the training data, if the header states them.
+
+    Raises
+    ------
+    WeightsError
+        If what it states is no mean and deviation of three channels.
+    """
+    stain = weights.header.get("training_stain")
+    if stain is None:
+        return None
+    try:
+        mean, std = (tuple(float(v) for v in stain[key]) for key in ("mean", "std"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{file}: its training stain {stain!r} is no mean and std.") from error
+    if len(mean) != 3 or len(std) != 3:
+        raise WeightsError(f"{file}: its training stain {stain!r} is not of three channels.")
+    return LabStatistics(mean, std)
+
+
+def stain_header(stain: LabStatistics | None) -> dict[str, Any]:
+    """Return what `training_stain_of` reads back from a header."""
+    if stain is None:
+        return {}
+    return {"training_stain": {"mean": stain.mean, "std": stain.std}}

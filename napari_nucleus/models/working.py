@@ -13,7 +13,14 @@ from torch.nn import functional as F
 from napari_nucleus.core.stain import LabStatistics, restain
 from napari_nucleus.models.api import Calibration
 
-__all__ = ["Working", "normalise", "pad_to_multiple", "to_network", "to_working"]
+__all__ = [
+    "Working",
+    "mirror_to",
+    "normalise",
+    "pad_to_multiple",
+    "to_network",
+    "to_working",
+]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -80,7 +87,12 @@ def normalise(rgb: Tensor) -> Tensor:
 def pad_to_multiple(pixels: Tensor, multiple: int) -> Tensor:
     """Extend ``(B, C, H, W)`` at the bottom and right to multiples by mirroring."""
     h, w = pixels.shape[-2:]
-    bottom, right = -h % multiple, -w % multiple
+    return mirror_to(pixels, (h + -h % multiple, w + -w % multiple))
+
+
+def mirror_to(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Extend ``(B, C, H, W)`` at the bottom and right to ``size`` by mirroring."""
+    bottom, right = size[0] - pixels.shape[-2], size[1] - pixels.shape[-1]
     while bottom or right:
         # Mirroring cannot add more than the picture has, so tiny pictures take several rounds.
         step = (0, min(right, max(pixels.shape[-1] - 1, 0)), 0, min(bottom, pixels.shape[-2] - 1))

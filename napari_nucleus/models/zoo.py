@@ -35,6 +35,12 @@ def _load_uninuc(info: ModelInfo, weights: Path, device: str) -> Any:
     return load_predictor(info, weights, device)
 
 
+def _load_uperhover(info: ModelInfo, weights: Path, device: str) -> Any:
+    from napari_nucleus.models.uperhover.build import load_predictor
+
+    return load_predictor(info, weights, device)
+
+
 _ZOO: Mapping[str, _Entry] = {
     "uninuc-nano": _Entry(
         ModelInfo(
@@ -56,6 +62,27 @@ _ZOO: Mapping[str, _Entry] = {
         ),
         "uninuc",
         _load_uninuc,
+    ),
+    "uperhover-nano": _Entry(
+        ModelInfo(
+            name="uperhover-nano",
+            title="UperHoVer nano: every nucleus with its class, parted by a watershed",
+            capabilities=("automatic",),
+            classes=PANNUKE,
+            working_mpp=0.25,
+            tile=640,
+            halo=32,
+            click_tile=640,
+            licence="BSD-3-Clause",
+            source="bundled",
+            limits=(
+                "Its training data tell too little of neoplastic and benign epithelium: "
+                "read both as epithelial."
+            ),
+            not_told_apart=(1, 5),
+        ),
+        "uperhover",
+        _load_uperhover,
     ),
 }
 

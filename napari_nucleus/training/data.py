@@ -32,6 +32,7 @@ __all__ = [
     "load_consep",
     "load_dsb2018",
     "load_nucls",
+    "load_points",
     "nuclei_count",
     "opened_pairs",
 ]
@@ -149,11 +150,20 @@ def load_dsb2018(folder: Path) -> list[AnnotatedImage]:
 
 def load_nucls(folder: Path, split: str = "train") -> list[PointImage]:
     """Return NuCLS tiles with points; ``split`` is ``"train"`` or ``"test"``."""
-    images = []
-    for file in sorted(_existing(folder / "nucls_points").glob(f"nucls_{split}_*.png")):
-        points, target = _points(file.with_name(f"{file.stem}_points.csv"))
-        images.append(PointImage(file.stem, _pixels(file, "RGB"), points, target))
-    return images
+    files = sorted(_existing(folder / "nucls_points").glob(f"nucls_{split}_*.png"))
+    return [load_points(file) for file in files]
+
+
+def load_points(image: Path) -> PointImage:
+    """Read ``NAME.png`` with ``NAME_points.csv``.
+
+    Raises
+    ------
+    ImageError, LabelsError
+        If a file cannot be read.
+    """
+    points, target = _points(image.with_name(f"{image.stem}_points.csv"))
+    return PointImage(image.stem, _pixels(image, "RGB"), points, target)
 
 
 def _points(file: Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:

@@ -23,6 +23,7 @@ from napari_nucleus.errors import WeightsError
 
 __all__ = [
     "RunConfig",
+    "best_score",
     "ema_model",
     "fit",
     "learning_rate",
@@ -213,6 +214,15 @@ def resumed_step(folder: Path) -> int:
     if not file.exists():
         return 0
     return int(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["step"])
+
+
+def best_score(folder: Path) -> float | None:
+    """Return the best score of the run in ``folder``; None if none was taken."""
+    file = folder / "checkpoint.pt"
+    if not file.exists():
+        return None
+    best = float(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["best"])
+    return best if math.isfinite(best) else None
 
 
 def _resume(

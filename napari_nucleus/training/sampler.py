@@ -27,7 +27,7 @@ class SamplerConfig:
 
     Parameters
     ----------
-    consep, dsb2018, synthetic, points
+    consep, dsb2018, synthetic, points, pseudo
         Relative frequency of each source; a source without images is left out.
     scale
         Range of the magnification, drawn log-uniformly.
@@ -46,6 +46,7 @@ class SamplerConfig:
     dsb2018: float = 0.16
     synthetic: float = 0.20
     points: float = 0.04
+    pseudo: float = 0.5
     scale: tuple[float, float] = (0.55, 1.8)
     exact: float = 0.35
     dsb_diameter: tuple[float, float] = (13.0, 30.0)
@@ -82,7 +83,8 @@ class CropSampler:
     Parameters
     ----------
     images
-        Fully annotated images by source name (``"consep"``, ``"dsb2018"``, ``"synthetic"``).
+        Fully annotated images by source name: ``"consep"``, ``"dsb2018"``, ``"synthetic"``, and
+        ``"pseudo"`` for those that a model has labelled.
     points
         Images with points only.
     size

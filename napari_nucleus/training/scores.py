@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,19 @@ from napari_nucleus.models.uninuc.config import UniNucConfig
 from napari_nucleus.models.uninuc.network import Segmenter, UniNuc
 from napari_nucleus.models.uninuc.postprocess import dense_instances
 from napari_nucleus.models.uninuc.set_loss import iou_and_giou
+from napari_nucleus.models.uperhover.network import UperHover
+from napari_nucleus.models.uperhover.predictor import nuclei_of_maps
+from napari_nucleus.models.uperhover.windows import predict_maps
 from napari_nucleus.models.working import normalise, to_network
 from napari_nucleus.training.batches import pixels_of
+from napari_nucleus.training.classes import EPITHELIAL, class_scores, classified_pairs
 from napari_nucleus.training.click_targets import ObjectConfig, draw_objects
 from napari_nucleus.training.clicks import simulate_corrections
 from napari_nucleus.training.data import AnnotatedImage
 from napari_nucleus.training.detection import boxes_of_crop
 from napari_nucleus.training.sampler import Crop, compact_crop
 
-__all__ = ["score_boxes", "score_clicks", "score_dense"]
+__all__ = ["score_boxes", "score_clicks", "score_dense", "score_maps"]
 
 
 def score_dense(
@@ -68,6 +73,40 @@ def _segment_dense(
             foreground[y : y + tile, x : x + tile] = maps.foreground[0, 0].sigmoid().cpu()[core]
             distance[y : y + tile, x : x + tile] = maps.distance[0, 0].cpu()[core]
     return dense_instances(foreground, distance)
+
+
+def score_maps(
+    images: Sequence[AnnotatedImage], device: torch.device
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that scores a UperHoVer by the nuclei and classes it gives.
+
+    ``pq`` and ``aji`` are means over the images, ``worst`` is the lowest PQ, ``f1_…`` are the F1 of
+    each class over all images, with neoplastic and epithelial nuclei as one.
+    """
+
+    def score(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, UperHover)
+        model.eval()
+        config = replace(model.config.inference, flips=1)
+        qualities, ajis, found = [], [], []
+        for image in images:
+            rgb = torch.tensor(image.rgb, device=device).permute(2, 0, 1)[None].float() / 255
+            maps = predict_maps(model, rgb, config)
+            classes, hv = maps.classes[0].cpu().numpy(), maps.hv[0].cpu().numpy()
+            shape = (rgb.shape[-2], rgb.shape[-1])
+            nuclei = nuclei_of_maps(classes, hv, shape, config.mpp, config, EPITHELIAL)
+            table = OverlapTable.of(image.labels, nuclei.to_labels(shape))
+            qualities.append(panoptic_quality(table).pq)
+            ajis.append(aji(table))
+            found.append(classified_pairs(image, nuclei, config.mpp))
+        return {
+            "pq": round(float(np.mean(qualities)), 4),
+            "aji": round(float(np.mean(ajis)), 4),
+            "worst": round(float(np.min(qualities)), 4),
+            **{f"f1_{name}": round(f1, 4) for name, f1 in class_scores(found).items()},
+        }
+
+    return score
 
 
 def score_clicks(

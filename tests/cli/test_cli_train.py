@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cli_helpers import save_labels, save_picture
 
-from napari_nucleus.training import recipes
+from napari_nucleus.training import sources, uninuc_recipe
 from napari_nucleus.training.data import CONSEP_DEVELOPMENT
 
 MODEL = "uninuc-nano"
@@ -22,8 +22,8 @@ def data(tmp_path, monkeypatch):
     save_labels(folder / "dsb2018" / "dsb2018_1_inst.png")
     save_picture(folder / "nucls_points" / "nucls_train_1.png")
     (folder / "nucls_points" / "nucls_train_1_points.csv").write_text("x,y,class\n5,7,sTIL\n")
-    monkeypatch.setattr(recipes, "draw_fields", lambda *_: pytest.fail("fields were drawn"))
-    monkeypatch.setattr(recipes, "train_dense", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(sources, "draw_fields", lambda *_: pytest.fail("fields were drawn"))
+    monkeypatch.setattr(uninuc_recipe, "train_dense", lambda *_: pytest.fail("training began"))
     return folder
 
 
@@ -99,7 +99,7 @@ def test_a_bad_file_of_a_data_set_is_named(train, data, file, content, word):
 def test_a_stage_before_the_one_it_starts_from_is_refused(
     train, monkeypatch, tmp_path, stage, before
 ):
-    monkeypatch.setattr(recipes, "draw_fields", lambda *_: [])
+    monkeypatch.setattr(sources, "draw_fields", lambda *_: [])
     best = tmp_path / "run" / before / "best.safetensors"
     outcome = train("--stage", stage)
     assert outcome.code == 2
@@ -108,12 +108,22 @@ def test_a_stage_before_the_one_it_starts_from_is_refused(
     ]
 
 
-@pytest.mark.parametrize(
-    "options", [("--stage", "lunch"), ("--steps", "0"), ("--workers", "-1"), ("--seed", "often")]
-)
+@pytest.mark.parametrize("options", [("--steps", "0"), ("--workers", "-1"), ("--seed", "often")])
 def test_impossible_options_are_answered_with_the_usage(train, tmp_path, options):
     outcome = train(*options)
     assert outcome.code == 2
     assert options[0] in outcome.err
     assert "Traceback" not in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("model", ["uninuc-nano", "uperhover-nano"])
+def test_a_stage_that_the_recipe_has_not_is_refused(train, tmp_path, model):
+    train("--stage", "lunch", model=model).refused("'lunch'", "pack")
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_recipes_that_label_images_take_unlabelled_ones(train, tmp_path):
+    train("--unlabelled", tmp_path).refused("annotated images alone")
+    train("--stage", "second", model="uperhover-nano").refused("--unlabelled")
     assert not (tmp_path / "run").exists()

@@ -18,10 +18,10 @@ from napari_nucleus.models.uninuc.dense import DenseMaps
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.weights import read_weights, write_weights
 from napari_nucleus.models.working import normalise
-from napari_nucleus.training import recipes
+from napari_nucleus.training import uninuc_recipe
 from napari_nucleus.training.data import CONSEP_DEVELOPMENT
 from napari_nucleus.training.detection import boxes_of_crop
-from napari_nucleus.training.recipes import draw_fields, nano_recipe, train_model, training_stain
+from napari_nucleus.training.recipes import TrainingOrder, train_model
 from napari_nucleus.training.scores import (
     _greedy_hits,
     _piece,
@@ -29,6 +29,8 @@ from napari_nucleus.training.scores import (
     score_clicks,
     score_dense,
 )
+from napari_nucleus.training.sources import draw_fields, training_stain
+from napari_nucleus.training.uninuc_recipe import nano_recipe
 
 CPU = torch.device("cpu")
 
@@ -138,11 +140,12 @@ def tiny_recipe(*_):
 def test_the_recipe_makes_weights_that_load_and_goes_on_where_it_stopped(
     folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(recipes, "nano_recipe", tiny_recipe)
+    monkeypatch.setattr(uninuc_recipe, "nano_recipe", tiny_recipe)
     said: list[str] = []
 
     def train(stage):
-        train_model("uninuc-nano", folder, tmp_path, stage, None, "cpu", 0, 0, said.append)
+        order = TrainingOrder(folder, tmp_path, stage, device="cpu", workers=0)
+        train_model("uninuc-nano", order, said.append)
 
     with pytest.raises(WeightsError, match="dense"):
         train("clicks")
@@ -165,14 +168,15 @@ def test_the_recipe_makes_weights_that_load_and_goes_on_where_it_stopped(
 
 
 def test_training_goes_on_from_a_weights_file(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "nano_recipe", tiny_recipe)
+    monkeypatch.setattr(uninuc_recipe, "nano_recipe", tiny_recipe)
     torch.manual_seed(5)
     network = make_network(spread=1.0)
     start = tmp_path / "start.safetensors"
     save_network(network, start, None, {})
 
     def train(stage, out):
-        train_model("uninuc-nano", folder, tmp_path / out, stage, None, "cpu", 0, 0, print, start)
+        order = TrainingOrder(folder, tmp_path / out, stage, device="cpu", workers=0, start=start)
+        train_model("uninuc-nano", order, print)
         return load_file(tmp_path / out / stage / "best.safetensors")
 
     def apart(name, trained, prefix):
@@ -197,25 +201,24 @@ def test_training_goes_on_from_a_weights_file(folder, tmp_path, monkeypatch):
 
 
 def test_training_cannot_go_on_from_what_is_no_network(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "nano_recipe", tiny_recipe)
+    monkeypatch.setattr(uninuc_recipe, "nano_recipe", tiny_recipe)
     other = tmp_path / "other.safetensors"
     write_weights(other, {"weight": torch.zeros(3)}, {"system": "other"})
     wider = tmp_path / "wider.safetensors"
     wide = replace(TINY, decoder=replace(TINY.decoder, dim=2 * TINY.decoder.dim))
     save_network(UniNuc(wide), wider, None, {})
     for file in (tmp_path / "none.safetensors", other, wider):
+        order = TrainingOrder(folder, tmp_path / "x", "dense", device="cpu", workers=0, start=file)
         with pytest.raises(WeightsError, match=file.name):
-            train_model(
-                "uninuc-nano", folder, tmp_path / "x", "dense", None, "cpu", 0, 0, print, file
-            )
+            train_model("uninuc-nano", order, print)
         assert not (tmp_path / "x" / "dense").exists()
 
 
 def test_recipes_that_are_not_there_and_folders_that_are_not_are_named(tmp_path):
     with pytest.raises(ModelError, match="nunext-nano"):
-        train_model("nunext-nano", tmp_path, tmp_path, "all", None, "cpu", 0, 0, print)
+        train_model("nunext-nano", TrainingOrder(tmp_path, tmp_path), print)
     with pytest.raises(ImageError, match="consep"):
-        train_model("uninuc-nano", tmp_path, tmp_path / "out", "all", None, "cpu", 0, 0, print)
+        train_model("uninuc-nano", TrainingOrder(tmp_path, tmp_path / "out"), print)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -13,7 +13,14 @@ from napari_nucleus.models.devices import resolve_device
 from napari_nucleus.models.uninuc.config import UniNucConfig
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.predictor import UniNucPredictor
-from napari_nucleus.models.weights import WeightsFile, fill, read_weights, write_weights
+from napari_nucleus.models.weights import (
+    check_system,
+    fill,
+    read_weights,
+    stain_header,
+    training_stain_of,
+    write_weights,
+)
 
 __all__ = ["load_predictor", "restore_network", "save_network"]
 
@@ -31,16 +38,13 @@ def load_predictor(info: ModelInfo, file: Path, device: str) -> UniNucPredictor:
     """
     on = resolve_device(device)
     weights = read_weights(file)
-    if weights.header.get("system") != "uninuc":
-        raise WeightsError(
-            f"{file}: weights of {weights.header.get('system', 'an unknown model')!r}, not UniNuc."
-        )
+    check_system(weights, file, "uninuc")
     try:
         network = UniNuc(UniNucConfig.from_dict(weights.header["config"]))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise WeightsError(f"{file}: its configuration is of another version: {error}.") from error
     fill(network, weights.tensors, file.name)
-    return UniNucPredictor(network.to(on), info, weights.digest, _training_stain(weights, file))
+    return UniNucPredictor(network.to(on), info, weights.digest, training_stain_of(weights, file))
 
 
 def restore_network(file: Path, config: UniNucConfig) -> UniNuc:
@@ -66,19 +70,6 @@ def restore_network(file: Path, config: UniNucConfig) -> UniNuc:
     return network
 
 
-def _training_stain(weights: WeightsFile, file: Path) -> LabStatistics | None:
-    stain = weights.header.get("training_stain")
-    if stain is None:
-        return None
-    try:
-        mean, std = (tuple(float(v) for v in stain[key]) for key in ("mean", "std"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{file}: its training stain {stain!r} is no mean and std.") from error
-    if len(mean) != 3 or len(std) != 3:
-        raise WeightsError(f"{file}: its training stain {stain!r} is not of three channels.")
-    return LabStatistics(mean, std)
-
-
 def save_network(
     network: UniNuc, file: Path, training_stain: LabStatistics | None, provenance: dict[str, Any]
 ) -> None:
@@ -99,6 +90,4 @@ def save_network(
         "config": config.to_dict(),
         "provenance": provenance,
     }
-    if training_stain is not None:
-        header["training_stain"] = {"mean": training_stain.mean, "std": training_stain.std}
-    write_weights(file, state, header)
+    write_weights(file, state, header | stain_header(training_stain))

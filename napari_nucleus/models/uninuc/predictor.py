@@ -189,7 +189,7 @@ class UniNucPredictor:
         diameters: list[np.ndarray] = []
         sure: list[float] = []
         for tile in samples[:SIZING_SAMPLES]:
-            tile = _middle(tile, round(SIZING_TILE / zoom))
+            tile = tile.middle(round(SIZING_TILE / zoom))
             calibration = Calibration(zoom, self.config.mpp * zoom)
             working = self._working(tile, calibration)
             with self._autocast():
@@ -207,13 +207,6 @@ class UniNucPredictor:
         return NucleusSizes(
             np.concatenate([np.zeros(0), *diameters]), float(np.mean(sure)) if sure else 0.0
         )
-
-
-def _middle(tile: Tile, side: int) -> Tile:
-    """Return the middle of a tile, at most ``side`` pixels wide."""
-    h, w = tile.shape
-    y, x = max((h - side) // 2, 0), max((w - side) // 2, 0)
-    return Tile(tile.rgb[y : y + side, x : x + side], tile.frame.cropped(y, x))
 
 
 def _says_nothing(prompts: Prompts) -> bool:

@@ -1,0 +1,69 @@
+"""Builds an UperHoVer predictor from a weights file, and a weights file from a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from napari_nucleus.core.stain import LabStatistics
+from napari_nucleus.errors import WeightsError
+from napari_nucleus.models.api import ModelInfo
+from napari_nucleus.models.devices import resolve_device
+from napari_nucleus.models.uperhover.config import UperHoverConfig
+from napari_nucleus.models.uperhover.network import UperHover
+from napari_nucleus.models.uperhover.predictor import UperHoverPredictor
+from napari_nucleus.models.weights import (
+    check_system,
+    fill,
+    read_weights,
+    stain_header,
+    training_stain_of,
+    write_weights,
+)
+
+__all__ = ["SYSTEM", "load_predictor", "restore_network", "save_network"]
+
+SYSTEM = "uperhover"
+
+
+def load_predictor(info: ModelInfo, file: Path, device: str) -> UperHoverPredictor:
+    """Load a predictor; the file's header says the network's configuration.
+
+    Raises
+    ------
+    ModelError, WeightsError
+        If there is no such device; if the file is missing, damaged, or holds another model.
+    """
+    on = resolve_device(device)
+    weights = read_weights(file)
+    check_system(weights, file, SYSTEM)
+    try:
+        network = UperHover(UperHoverConfig.from_dict(weights.header["config"]))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise WeightsError(f"{file}: its configuration is of another version: {error}.") from error
+    fill(network, weights.tensors, file.name)
+    stain = training_stain_of(weights, file)
+    return UperHoverPredictor(network.to(on), info, weights.digest, stain)
+
+
+def restore_network(file: Path, config: UperHoverConfig) -> UperHover:
+    """Return a network to train further from the weights that `save_network` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or of another model or configuration.
+    """
+    weights = read_weights(file)
+    check_system(weights, file, SYSTEM)
+    network = UperHover(config)
+    fill(network, weights.tensors, file.name)
+    return network
+
+
+def save_network(
+    network: UperHover, file: Path, training_stain: LabStatistics | None, provenance: dict[str, Any]
+) -> None:
+    """Write a network with all that inference needs; ``provenance`` is kept in the header."""
+    header = {"system": SYSTEM, "config": network.config.to_dict(), "provenance": provenance}
+    write_weights(file, network.state_dict(), header | stain_header(training_stain))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from napari_nucleus.core.stain import LabStatistics
-from napari_nucleus.errors import WeightsError
+from napari_nucleus.errors import ModelError, WeightsError
 from napari_nucleus.models.api import ModelInfo
+from napari_nucleus.models.checkpoints import LoadReport
 from napari_nucleus.models.devices import resolve_device
 from napari_nucleus.models.uperhover.config import UperHoverConfig
+from napari_nucleus.models.uperhover.convert import load_checkpoint
 from napari_nucleus.models.uperhover.network import UperHover
 from napari_nucleus.models.uperhover.predictor import UperHoverPredictor
+from napari_nucleus.models.uperhover.presets import UNI2H
 from napari_nucleus.models.weights import (
     check_system,
     fill,
@@ -21,7 +25,7 @@ from napari_nucleus.models.weights import (
     write_weights,
 )
 
-__all__ = ["SYSTEM", "load_predictor", "restore_network", "save_network"]
+__all__ = ["SYSTEM", "adopt_checkpoint", "load_predictor", "restore_network", "save_network"]
 
 SYSTEM = "uperhover"
 
@@ -44,6 +48,46 @@ def load_predictor(info: ModelInfo, file: Path, device: str) -> UperHoverPredict
     fill(network, weights.tensors, file.name)
     stain = training_stain_of(weights, file)
     return UperHoverPredictor(network.to(on), info, weights.digest, stain)
+
+
+def adopt_checkpoint(file: Path, out: Path, class_order: tuple[int, ...] = ()) -> LoadReport:
+    """Write another program's weights of the published model as a file of ours.
+
+    Parameters
+    ----------
+    file
+        A whole model of UNI2-h's encoder, four projections and two UperNet heads.
+    out
+        Our weights file.
+    class_order
+        The class id of each of the model's outputs, background 0 included; empty where they are
+        in the order of the ids.
+
+    Raises
+    ------
+    ModelError
+        If the order is none of all the ids.
+    WeightsError
+        If the file cannot be read, or is another model's.
+    """
+    return _adopt(
+        replace(UNI2H, encoder=replace(UNI2H.encoder, tap_norm=False)), file, out, class_order
+    )
+
+
+def _adopt(
+    config: UperHoverConfig, file: Path, out: Path, class_order: tuple[int, ...]
+) -> LoadReport:
+    if class_order and sorted(class_order) != list(range(1 + config.n_classes)):
+        raise ModelError(
+            f"The class order {', '.join(map(str, class_order))} does not name each of "
+            f"0 to {config.n_classes} once."
+        )
+    inference = replace(config.inference, class_order=class_order)
+    network = UperHover(replace(config, inference=inference))
+    report = load_checkpoint(network, file)
+    save_network(network, out, None, {"adopted": file.name})
+    return report
 
 
 def restore_network(file: Path, config: UperHoverConfig) -> UperHover:

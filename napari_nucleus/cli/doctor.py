@@ -115,12 +115,14 @@ def _cuda() -> Finding:
 
 
 def _weights() -> Finding:
-    name = zoo.DEFAULT_MODEL
-    try:
-        model = zoo.load_model(name, "cpu")
-    except (NucleusError, ImportError, RuntimeError) as error:
-        return Finding("weights", f"{name}: {error}", False, "Reinstall napari-nucleus.")
-    return Finding("weights", f"{name}, sha256 {model.digest[:16]}")
+    found = []
+    for name in zoo.available() or (zoo.DEFAULT_MODEL,):
+        try:
+            model = zoo.load_model(name, "cpu")
+        except (NucleusError, ImportError, RuntimeError) as error:
+            return Finding("weights", f"{name}: {error}", False, "Reinstall napari-nucleus.")
+        found.append(f"{name}, sha256 {model.digest[:16]}")
+    return Finding("weights", "; ".join(found))
 
 
 def _data_folder() -> Finding:

@@ -1,5 +1,6 @@
 """Models by name: what there is, what it can do, and how to load it.
 
+Weights are bundled, or the user's own: those are adopted once, into the user's data folder.
 Describing a model needs no torch; loading it does.
 """
 
@@ -11,22 +12,38 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_data_path
+
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.errors import ModelError
 from napari_nucleus.models.api import ModelInfo
 
-__all__ = ["DEFAULT_MODEL", "card", "describe", "load_model", "names", "weights_file"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "adopt",
+    "available",
+    "card",
+    "describe",
+    "load_model",
+    "names",
+    "weights_file",
+]
 
 DEFAULT_MODEL = "uninuc-nano"
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A model of the zoo: what is said of it, its folder, and what loads it."""
+    """A model of the zoo: what is said of it, its folder, its card, and what loads it.
+
+    ``adopt`` makes a weights file of ours from another program's, where no weights are bundled.
+    """
 
     info: ModelInfo
     folder: str
     load: Callable[[ModelInfo, Path, str], Any]
+    card: str = "card.md"
+    adopt: Callable[[Path, Path, tuple[int, ...]], Any] | None = None
 
 
 def _load_uninuc(info: ModelInfo, weights: Path, device: str) -> Any:
@@ -39,6 +56,12 @@ def _load_uperhover(info: ModelInfo, weights: Path, device: str) -> Any:
     from napari_nucleus.models.uperhover.build import load_predictor
 
     return load_predictor(info, weights, device)
+
+
+def _adopt_uperhover(file: Path, out: Path, class_order: tuple[int, ...]) -> Any:
+    from napari_nucleus.models.uperhover.build import adopt_checkpoint
+
+    return adopt_checkpoint(file, out, class_order)
 
 
 _ZOO: Mapping[str, _Entry] = {
@@ -84,12 +107,36 @@ _ZOO: Mapping[str, _Entry] = {
         "uperhover",
         _load_uperhover,
     ),
+    "uperhover-uni2h": _Entry(
+        ModelInfo(
+            name="uperhover-uni2h",
+            title="UperHoVer on UNI2-h, as published: five classes, for a GPU",
+            capabilities=("automatic",),
+            classes=PANNUKE,
+            working_mpp=0.314,
+            tile=608,
+            halo=32,
+            click_tile=608,
+            licence="of the weights you adopt; UNI2-h itself is CC BY-NC-ND 4.0",
+            source="not bundled: napari-nucleus adopt uperhover-uni2h FILE",
+        ),
+        "uperhover",
+        _load_uperhover,
+        "card_uni2h.md",
+        _adopt_uperhover,
+    ),
 }
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all models."""
     return tuple(_ZOO)
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of the models whose weights are here, the default first."""
+    found = [name for name in _ZOO if weights_file(name).is_file()]
+    return tuple(sorted(found, key=lambda name: name != DEFAULT_MODEL))
 
 
 def describe(name: str, weights: Path | None = None) -> ModelInfo:
@@ -112,7 +159,7 @@ def card(name: str) -> str:
     ModelError
         If there is no model of that name, or it came without a card.
     """
-    file = _resource(_entry(name), "card.md")
+    file = _resource(_entry(name), _entry(name).card)
     try:
         return file.read_text("utf-8")
     except FileNotFoundError as error:
@@ -131,21 +178,46 @@ def load_model(name: str, device: str = "auto", weights: str | Path | None = Non
     device
         ``"auto"`` (a CUDA GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     weights
-        A file in place of the bundled weights.
+        A file in place of the bundled or adopted weights.
 
     Raises
     ------
     ModelError, WeightsError
-        If the model is unknown, the device is not there, or the weights do not fit.
+        If the model is unknown, the device is not there, or the weights are missing or do not fit.
     """
     entry = _entry(name)
     file = Path(weights) if weights is not None else weights_file(name)
+    if weights is None and entry.adopt is not None and not file.is_file():
+        raise ModelError(
+            f"{name} comes without weights; adopt yours: napari-nucleus adopt {name} FILE."
+        )
     return entry.load(describe(name, None if weights is None else Path(weights)), file, device)
 
 
+def adopt(name: str, file: Path, class_order: tuple[int, ...] = ()) -> Any:
+    """Make another program's weights those of a model that comes without any.
+
+    They are written to `weights_file`; the returned `checkpoints.LoadReport` says what became of
+    their names. ``class_order`` is the class id of each output of the model, where they are not in
+    the order of the ids.
+
+    Raises
+    ------
+    ModelError, WeightsError
+        If there is no such model, it has weights, or the file does not fit.
+    """
+    entry = _entry(name)
+    if entry.adopt is None:
+        raise ModelError(f"{name} has weights; --weights takes others for a run.")
+    return entry.adopt(file, weights_file(name), class_order)
+
+
 def weights_file(name: str) -> Path:
-    """Return where the bundled weights of a model are."""
-    return _resource(_entry(name), "nano.safetensors")
+    """Return where the weights of a model are, or belong once they are adopted."""
+    entry = _entry(name)
+    if entry.adopt is None:
+        return _resource(entry, "nano.safetensors")
+    return Path(user_data_path("napari-nucleus")) / "weights" / f"{name}.safetensors"
 
 
 def _entry(name: str) -> _Entry:

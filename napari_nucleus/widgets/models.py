@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from psygnal import Signal
 
+from napari_nucleus.core.classes import ClassScheme
+from napari_nucleus.core.schemes import class_mapping
 from napari_nucleus.models import zoo
 from napari_nucleus.widgets.model import AppModel
 
@@ -39,7 +41,7 @@ class AppModels:
     state_changed = Signal()
 
     def __init__(self, models: Sequence[AppModel] | None = None) -> None:
-        self._all = [AppModel(name) for name in _names()] if models is None else list(models)
+        self._all = [AppModel(name) for name in zoo.available()] if models is None else list(models)
         self.clicks = next(m for m in self._all if "promptable" in m.info.capabilities)
         self.offered = tuple(m for m in self._all if "automatic" in m.info.capabilities)
         self._chosen = self.offered[0]
@@ -51,17 +53,25 @@ class AppModels:
         """The model that is to find the nuclei."""
         return self._chosen
 
-    @property
-    def others(self) -> tuple[AppModel, ...]:
-        """Those that could find them as well."""
-        return tuple(model for model in self.offered if model is not self._chosen)
+    def named(self, name: str) -> AppModel | None:
+        """Return the model of this name that can find nuclei, or None."""
+        return next((model for model in self.offered if model.name == name), None)
 
     def choose(self, name: str) -> None:
-        """Let the model of this name find the nuclei from now on; an unknown one changes nothing."""
-        found = next((model for model in self.offered if model.name == name), self._chosen)
-        if found is not self._chosen:
+        """Let the model of this name, if there is one, find the nuclei from now on."""
+        found = self.named(name)
+        if found is not None and found is not self._chosen:
             self._chosen = found
             self.chosen_changed.emit()
+
+    def alike(self, scheme: ClassScheme) -> frozenset[int]:
+        """Return the classes of a scheme that some model was not taught to tell apart."""
+        ids: set[int] = set()
+        for info in (model.info for model in self.offered):
+            if info.classes is not None:
+                mapping = class_mapping(info.classes, scheme)
+                ids |= {mapping[i] for i in info.not_told_apart}
+        return frozenset(ids - {0})
 
     def close(self) -> None:
         """End all processes."""
@@ -71,8 +81,3 @@ class AppModels:
 
     def _on_state(self, _: str) -> None:
         self.state_changed.emit()
-
-
-def _names() -> tuple[str, ...]:
-    """Return the models of the zoo, the default first."""
-    return tuple(sorted(zoo.names(), key=lambda name: name != zoo.DEFAULT_MODEL))

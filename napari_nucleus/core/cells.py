@@ -50,7 +50,7 @@ class Cells:
 
     centroids_yx: NDArray[np.float64]
     areas: NDArray[np.float64]
-    class_ids: NDArray[np.int32]
+    class_ids: NDArray[np.integer]
     mpp: float
     ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 

@@ -119,3 +119,54 @@ def neighbour_entropy(
     for class_id in range(1, 6):
         entropy += part[(near == class_id).sum(axis=1)]
     return entropy
+
+
+def nearest_of_classes(
+    points_yx: NDArray[np.float64], class_ids: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return, for each cell, how far the nearest other cell of each class is, and which it is.
+
+    Parameters
+    ----------
+    points_yx, class_ids
+        ``(n, 2)`` and ``(n,)`` classes 1–5.
+
+    Returns
+    -------
+    squared
+        ``(n, 6)`` squared distances by class id; infinite where there is no other cell.
+    rows
+        ``(n, 6)`` rows of the nearest; -1 where there is none.
+    """
+    n = len(points_yx)
+    squared, rows = np.full((n, 6), np.inf), np.full((n, 6), -1, np.int64)
+    for class_id in range(1, 6):
+        members = np.flatnonzero(class_ids == class_id)
+        if len(members):
+            every = np.arange(n)
+            squared[:, class_id], rows[:, class_id] = nearest_member(every, members, points_yx)
+    return squared, rows
+
+
+def nearest_member(
+    rows: NDArray[np.int64], members: NDArray[np.int64], points_yx: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return squared distance and row of the nearest of ``members`` that is not the row itself.
+
+    Both ``(m,)``, for rows ``(m,)`` of ``points_yx``; infinite and -1 where there is none.
+    """
+    wanted, there = points_yx[rows], points_yx[members]
+    if not len(members):
+        return np.full(len(rows), np.inf), np.full(len(rows), -1, np.int64)
+    if len(rows) * len(members) <= PLAIN_SEARCH // 10:
+        squared = squared_distances(there[None], wanted[:, None])
+        squared[rows[:, None] == members[None]] = np.inf
+        place = squared.argmin(axis=1)
+    else:
+        _, two = cKDTree(there).query(wanted, min(2, len(members)))
+        two = two.reshape(len(rows), -1)
+        squared = squared_distances(there[two], wanted[:, None])
+        squared[members[two] == rows[:, None]] = np.inf
+        place = np.take_along_axis(two, squared.argmin(axis=1)[:, None], axis=1)[:, 0]
+    squared = squared.min(axis=1)
+    return squared, np.where(np.isfinite(squared), members[place], -1)

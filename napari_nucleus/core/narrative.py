@@ -129,9 +129,11 @@ def _composition(words: _Words) -> _Said:
     if label.startswith("Moderate"):
         return f"{subject} is moderate ({{}}).", (ratio,)
     more = "outnumber" if "Immune-dominant" in words.phenotypes.tokens else "do not outnumber"
+    any_own = words.features[words.of_own("count")]
+    few = f"{words.own} nuclei are a minority" if any_own else f"there are no {words.own} nuclei"
     said = (
-        f"{subject} is low: {words.own} nuclei are a minority ({{}}), and inflammatory nuclei "
-        f"{more} connective ones ({{}} against {{}})."
+        f"{subject} is low: {few} ({{}}), and inflammatory nuclei {more} connective ones "
+        "({} against {})."
     )
     return said, (ratio, "ratio_Inflammatory", "ratio_Connective")
 
@@ -139,7 +141,8 @@ def _composition(words: _Words) -> _Said:
 def _morphology(words: _Words) -> _Said:
     label = words.label(Axis.MORPHOLOGY)
     if label == NOT_ASSESSABLE:
-        return f"There are no {words.own} nuclei ({{}}).", (words.of_own("count"),)
+        said = f"Without {words.own} nuclei their size cannot be assessed ({{}})."
+        return said, (words.of_own("count"),)
     size = {"Large/Pleomorphic": "large", "Small/Monotonous": "small"}.get(
         label, "of intermediate size"
     )

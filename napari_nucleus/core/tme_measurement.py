@@ -74,6 +74,10 @@ class TmeMeasurement:
         """The classes that were told apart: four if neoplastic and epithelial are one."""
         return shown_classes(self.settings)
 
+    def tally_of(self, class_id: int) -> int:
+        """Return the number of nuclei of a class of `class_ids`."""
+        return int(self.features[f"count_{CLASS_NAMES[class_id]}"] or 0)
+
     def class_title(self, class_id: int) -> str:
         """Return what a class is called here."""
         return class_title(class_id, self.settings)
@@ -82,6 +86,16 @@ class TmeMeasurement:
         """Return the same with a language model's text, or the reason why not."""
         narrative = narrate_with(llm, self.features, self.phenotypes, self.settings)
         return replace(self, narrative=narrative)
+
+    def record(self) -> dict[str, int | float | str | None]:
+        """Return the measurement as one line of a table: area, features, densities, phenotypes."""
+        densities = {
+            f"density_{self._key(i)}_per_mm2": self.densities_per_mm2[i]
+            for i in (0, *self.class_ids)
+        }
+        labels = {axis.value: label for axis, label in self.phenotypes.labels.items()}
+        facts = {"region": self.name, "mpp": self.mpp, "area_mm2": self.area_mm2}
+        return {**facts, **self.features, **densities, **labels}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for JSON: no NaN, no NumPy scalars."""

@@ -105,7 +105,8 @@ def test_what_is_not_there_is_said():
     no_immune = told(features(cells_at([(1, 1), (9, 9)], [1, 3]))).text
     assert "There are no inflammatory nuclei (0)." in no_immune
     no_tumour = told(features(cells_at([(1, 1), (9, 9)], [2, 3]))).text
-    assert "There are no neoplastic nuclei (0)." in no_tumour
+    assert "there are no neoplastic nuclei (0.00)" in no_tumour
+    assert "Without neoplastic nuclei their size cannot be assessed (0)." in no_tumour
     assert "cannot be assessed" in no_tumour
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "WeightsFile",
     "check_system",
     "fill",
+    "has_header",
     "read_weights",
     "stain_header",
     "training_stain_of",
@@ -72,6 +73,23 @@ def read_weights(file: Path) -> WeightsFile:
             "it holds weights of another program."
         ) from error
     return WeightsFile(header, tensors, digest)
+
+
+def has_header(file: Path) -> bool:
+    """Return whether a file is one of ours; others are left to `checkpoints`.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file.
+    """
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such weights file.")
+    try:
+        with safe_open(file, "pt") as handle:
+            return _KEY in (handle.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def write_weights(file: Path, state: dict[str, Tensor], header: dict[str, Any]) -> None:

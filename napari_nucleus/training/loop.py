@@ -154,9 +154,9 @@ def fit(
     return averaged.module
 
 
-def save_weights(model: nn.Module, file: Path) -> None:
-    """Write a model's state as safetensors, whole or not at all."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+def save_weights(model: nn.Module, file: Path, within: str = "") -> None:
+    """Write a model's state as safetensors, whole or not at all; names begin with ``within``."""
+    state = {within + k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     temporary = file.with_suffix(".part")
     save_file(state, temporary)
     os.replace(temporary, file)

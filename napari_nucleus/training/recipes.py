@@ -14,7 +14,7 @@ from napari_nucleus.errors import ModelError
 
 __all__ = ["MODELS", "TrainingOrder", "train_model"]
 
-MODELS = ("uninuc-nano", "uperhover-nano")
+MODELS = ("uninuc-nano", "uperhover-nano", "uperhover-uni2h")
 """Models that there is a recipe for."""
 
 
@@ -82,7 +82,10 @@ def train_model(model: str, order: TrainingOrder, say: Callable[[str], None]) ->
     if model not in MODELS:
         raise ModelError(f"No recipe for {model!r}; there is one for {', '.join(MODELS)}.")
     if model == "uninuc-nano":
-        from napari_nucleus.training.uninuc_recipe import train_uninuc as train
+        from napari_nucleus.training.uninuc_recipe import train_uninuc
+
+        train_uninuc(order, say)
     else:
-        from napari_nucleus.training.uperhover_recipe import train_uperhover as train
-    train(order, say)
+        from napari_nucleus.training.uperhover_recipe import train_uperhover
+
+        train_uperhover(model, order, say)

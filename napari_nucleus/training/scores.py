@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from napari_nucleus.core.metrics import OverlapTable, aji, panoptic_quality
+from napari_nucleus.models.api import Calibration
 from napari_nucleus.models.uninuc.config import UniNucConfig
 from napari_nucleus.models.uninuc.network import Segmenter, UniNuc
 from napari_nucleus.models.uninuc.postprocess import dense_instances
@@ -18,7 +19,7 @@ from napari_nucleus.models.uninuc.set_loss import iou_and_giou
 from napari_nucleus.models.uperhover.network import UperHover
 from napari_nucleus.models.uperhover.predictor import nuclei_of_maps
 from napari_nucleus.models.uperhover.windows import predict_maps
-from napari_nucleus.models.working import normalise, to_network
+from napari_nucleus.models.working import normalise, to_network, to_working
 from napari_nucleus.training.batches import pixels_of
 from napari_nucleus.training.classes import EPITHELIAL, class_scores, classified_pairs
 from napari_nucleus.training.click_targets import ObjectConfig, draw_objects
@@ -76,7 +77,7 @@ def _segment_dense(
 
 
 def score_maps(
-    images: Sequence[AnnotatedImage], device: torch.device
+    images: Sequence[AnnotatedImage], device: torch.device, mpp: float = 0.25
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Return a function that scores a UperHoVer by the nuclei and classes it gives.
 
@@ -90,15 +91,17 @@ def score_maps(
         config = replace(model.config.inference, flips=1)
         qualities, ajis, found = [], [], []
         for image in images:
-            rgb = torch.tensor(image.rgb, device=device).permute(2, 0, 1)[None].float() / 255
-            maps = predict_maps(model, rgb, config)
+            calibration = Calibration(mpp / config.mpp, mpp)
+            maps = predict_maps(
+                model, to_working(image.rgb, calibration, 1, None, 0, device).rgb, config
+            )
             classes, hv = maps.classes[0].cpu().numpy(), maps.hv[0].cpu().numpy()
-            shape = (rgb.shape[-2], rgb.shape[-1])
-            nuclei = nuclei_of_maps(classes, hv, shape, config.mpp, config, EPITHELIAL)
+            shape = (image.rgb.shape[0], image.rgb.shape[1])
+            nuclei = nuclei_of_maps(classes, hv, shape, mpp, config, EPITHELIAL)
             table = OverlapTable.of(image.labels, nuclei.to_labels(shape))
             qualities.append(panoptic_quality(table).pq)
             ajis.append(aji(table))
-            found.append(classified_pairs(image, nuclei, config.mpp))
+            found.append(classified_pairs(image, nuclei, mpp))
         return {
             "pq": round(float(np.mean(qualities)), 4),
             "aji": round(float(np.mean(ajis)), 4),

@@ -55,7 +55,7 @@ class PyramidEncoder(nn.Module):
             )
         )
         # Only taps are read: the norm after the last block and the token of masked patches are not.
-        self.trunk.layernorm = nn.Identity()
+        self.trunk.layernorm = nn.Identity()  # type: ignore[assignment]
         self.trunk.embeddings.mask_token.requires_grad_(False)
         self.projections = nn.ModuleList(
             nn.Sequential(
@@ -99,7 +99,7 @@ class PyramidEncoder(nn.Module):
     def taps(self, below: Tensor) -> list[Tensor]:
         """Return the patch tokens after each tapped block as maps ``(B, dim, h, w)``."""
         states = self.trunk(below, output_hidden_states=True).hidden_states
-        patch = self.trunk.config.patch_size
+        patch = self.config.patch_size // 2 ** len(self.config.stem_dims)
         h, w = below.shape[-2] // patch, below.shape[-1] // patch
         skipped = 1 + self.config.registers
         # The first state is what enters the first block.

@@ -67,7 +67,7 @@ class Head(nn.Module):
             UperNetConfig(
                 hidden_size=head.dim,
                 pool_scales=list(head.pool_scales),
-                num_labels=head.fine_dim or out_dim,
+                num_labels=head.fine_dim or out_dim,  # type: ignore[call-arg]
                 use_auxiliary_head=False,
             ),
             in_channels=list(encoder.pyramid_dims),

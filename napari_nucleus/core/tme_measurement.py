@@ -22,7 +22,7 @@ from napari_nucleus.core.spatial import (
 from napari_nucleus.core.tme import CLASS_NAMES, Features, TmeSettings, features_of_tally
 from napari_nucleus.core.tme_area import MeasuredArea, TumourBorder
 from napari_nucleus.core.tme_cells import CellTable
-from napari_nucleus.core.tme_phenotypes import Phenotypes, interpret
+from napari_nucleus.core.tme_phenotypes import THRESHOLDS, Phenotypes, interpret
 from napari_nucleus.core.tme_words import class_title, merging_note
 
 __all__ = ["TmeMeasurement", "measurement_of"]
@@ -34,12 +34,10 @@ class TmeMeasurement:
 
     Parameters
     ----------
-    name
-        Of the area.
+    area
+        Where it was measured.
     mpp
         Micrometres per pixel.
-    area_mm2
-        Of the area, without what is excluded.
     settings
         How it was measured.
     features
@@ -56,9 +54,8 @@ class TmeMeasurement:
         Each cell that counts.
     """
 
-    name: str
+    area: MeasuredArea
     mpp: float
-    area_mm2: float
     settings: TmeSettings
     features: Features
     phenotypes: Phenotypes
@@ -68,6 +65,16 @@ class TmeMeasurement:
     curves: list[NeighbourCurve]
     infiltration: Infiltration | None
     cells: CellTable
+
+    @property
+    def name(self) -> str:
+        """What the area is called."""
+        return self.area.name
+
+    @property
+    def area_mm2(self) -> float:
+        """Size of the area, without what is excluded."""
+        return self.area.square_millimetres(self.mpp)
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -119,6 +126,7 @@ class TmeMeasurement:
             "note": note,
             "mpp": self.mpp,
             "settings": {**settings, "not_told_apart": list(settings["not_told_apart"])},
+            "thresholds": {axis.value: list(pair) for axis, pair in THRESHOLDS.items()},
             "area_mm2": self.area_mm2,
             "densities_per_mm2": {
                 self._key(i): self.densities_per_mm2[i] for i in (0, *self.class_ids)
@@ -180,9 +188,8 @@ def measurement_of(
     phenotypes = interpret(features, mpp, settings)
     classes = shown_classes(settings)
     return TmeMeasurement(
-        area.name,
+        area,
         mpp,
-        area_mm2,
         settings,
         features,
         phenotypes,

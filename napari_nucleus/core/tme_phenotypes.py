@@ -9,9 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from napari_nucleus.core.tme import Features, TmeSettings
+from napari_nucleus.core.tme import CLASS_NAMES, Features, TmeSettings
 
-__all__ = ["NOT_ASSESSABLE", "Axis", "Phenotypes", "interpret"]
+__all__ = [
+    "NOT_ASSESSABLE",
+    "THRESHOLDS",
+    "Axis",
+    "Phenotypes",
+    "axis_feature",
+    "interpret",
+]
 
 NOT_ASSESSABLE = "Not assessable"
 
@@ -25,6 +32,20 @@ class Axis(StrEnum):
     SPATIAL = "spatial_interaction"
     ARCHITECTURE = "architecture"
     MORPHOLOGY = "morphology"
+
+
+THRESHOLDS = {
+    Axis.COMPOSITION: (0.30, 0.60),
+    Axis.IMMUNE: (0.10, 0.30),
+    Axis.STROMA: (0.05, 0.50),
+    Axis.SPATIAL: (20.0, 60.0),
+    Axis.ARCHITECTURE: (0.40, 0.70),
+    Axis.MORPHOLOGY: (150.0, 300.0),
+}
+"""Below the first value a feature is low, above the second it is high; lengths and areas in pixels,
+see `TmeSettings.thresholds_px`."""
+
+_POWERS = {Axis.SPATIAL: 1, Axis.MORPHOLOGY: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +66,47 @@ def interpret(features: Features, mpp: float, settings: TmeSettings = TmeSetting
     mpp
         Micrometres per pixel; see `TmeSettings.thresholds_px`.
     """
-    own = "Epithelial" if settings.merged else "Neoplastic"
-    scale = settings.threshold_scale(mpp)
-    target, immune, stroma = (
-        features[f"ratio_{name}"] for name in (own, "Inflammatory", "Connective")
-    )
+    levels = {axis: _level(axis, features, mpp, settings) for axis in Axis}
     found = {
-        Axis.COMPOSITION: _composition(target, immune, stroma),
-        Axis.IMMUNE: _immune(immune),
-        Axis.STROMA: _stroma(stroma),
-        Axis.SPATIAL: _spatial(features, scale, settings),
-        Axis.ARCHITECTURE: _architecture(features),
-        Axis.MORPHOLOGY: _morphology(features[f"mean_area_{own}"], scale),
+        axis: _BY_LEVEL[axis].get(level, (NOT_ASSESSABLE, ()))
+        for axis, level in levels.items()
+        if axis is not Axis.COMPOSITION
     }
+    ratios = features["ratio_Inflammatory"], features["ratio_Connective"]
+    found = {Axis.COMPOSITION: _composition(levels[Axis.COMPOSITION], *ratios), **found}
+    engaged = features["fraction_engaged_immune"]
+    if engaged is not None and engaged < settings.bystander_below:
+        label, tokens = found[Axis.SPATIAL]
+        found[Axis.SPATIAL] = label, (*tokens, "Bystander immune cells")
     labels = {axis: label for axis, (label, _) in found.items()}
     tokens = [token for _, some in found.values() for token in some]
     if settings.merged:
         labels = {axis: EPITHELIAL_WORDS.get(label, label) for axis, label in labels.items()}
         tokens = [EPITHELIAL_WORDS.get(token, token) for token in tokens]
     return Phenotypes(labels, tuple(dict.fromkeys(tokens)))
+
+
+def axis_feature(axis: Axis, settings: TmeSettings) -> str:
+    """Return the key of the feature that an axis rests on."""
+    own = CLASS_NAMES[settings.target_class]
+    return {
+        Axis.COMPOSITION: f"ratio_{own}",
+        Axis.IMMUNE: "ratio_Inflammatory",
+        Axis.STROMA: "ratio_Connective",
+        Axis.SPATIAL: "mean_dist_Inflammatory_to_Neoplastic",
+        Axis.ARCHITECTURE: "mean_spatial_entropy",
+        Axis.MORPHOLOGY: f"mean_area_{own}",
+    }[axis]
+
+
+def _level(axis: Axis, features: Features, mpp: float, settings: TmeSettings) -> str | None:
+    """Return whether the feature of an axis is low, high or in the middle; None if unknown."""
+    value = features[axis_feature(axis, settings)]
+    if value is None or (axis is Axis.ARCHITECTURE and (features["total_cells"] or 0) < 2):
+        return None
+    value *= settings.threshold_scale(mpp) ** _POWERS.get(axis, 0)
+    low, high = THRESHOLDS[axis]
+    return "low" if value < low else "high" if value > high else "middle"
 
 
 EPITHELIAL_WORDS = {
@@ -78,66 +121,42 @@ EPITHELIAL_WORDS = {
 _Found = tuple[str, tuple[str, ...]]
 
 
-def _composition(target: float | None, immune: float | None, stroma: float | None) -> _Found:
-    if target is None or immune is None or stroma is None:
+def _composition(level: str | None, immune: float | None, stroma: float | None) -> _Found:
+    if level is None or immune is None or stroma is None:
         return NOT_ASSESSABLE, ()
-    if target > 0.60:
-        return "High Tumour Purity", ("Solid tumour nest", "Hypercellular")
-    if target < 0.30:
+    if level == "low":
         rich = ("Immune-dominant", "Lymphocyte-rich")
         return "Low Tumour Purity", rich if immune > stroma else ("Stroma-dominant",)
+    if level == "high":
+        return "High Tumour Purity", ("Solid tumour nest", "Hypercellular")
     return "Moderate Tumour Purity", ()
 
 
-def _immune(ratio: float | None) -> _Found:
-    if ratio is None:
-        return NOT_ASSESSABLE, ()
-    if ratio > 0.30:
-        return "Immune Hot", ("Heavy infiltrate",)
-    if ratio < 0.10:
-        return "Immune Cold", ("Immune desert", "Pauci-immune")
-    return "Moderate", ("Patchy infiltrate",)
-
-
-def _stroma(ratio: float | None) -> _Found:
-    if ratio is None:
-        return NOT_ASSESSABLE, ()
-    if ratio > 0.50:
-        return "Desmoplastic", ("Fibrotic barrier",)
-    if ratio < 0.05:
-        return "Stroma-Free", ("Non-desmoplastic", "Lack of fibrosis")
-    return "Moderate stroma", ()
-
-
-def _spatial(features: Features, scale: float, settings: TmeSettings) -> _Found:
-    distance = features["mean_dist_Inflammatory_to_Neoplastic"]
-    engaged = features["fraction_engaged_immune"]
-    if distance is None or engaged is None:
-        return NOT_ASSESSABLE, ()
-    bystander = ("Bystander immune cells",) if engaged < settings.bystander_below else ()
-    if distance * scale < 20:
-        return "Direct Contact", ("Juxtaposed cells", *bystander)
-    if distance * scale > 60:
-        return "Excluded", ("Immune exclusion", "Restricted to stroma", *bystander)
-    return "Proximal", ("Peritumoral", *bystander)
-
-
-def _architecture(features: Features) -> _Found:
-    entropy = features["mean_spatial_entropy"]
-    if entropy is None or (features["total_cells"] or 0) < 2:
-        return NOT_ASSESSABLE, ()
-    if entropy > 0.70:
-        return "Highly Mixed", ("Diffuse integration",)
-    if entropy < 0.40:
-        return "Segregated", ("Homogeneous", "Compartmentalized")
-    return "Intermediate", ()
-
-
-def _morphology(mean_area: float | None, scale: float) -> _Found:
-    if mean_area is None:
-        return NOT_ASSESSABLE, ()
-    if mean_area * scale**2 > 300:
-        return "Large/Pleomorphic", ("Nuclear enlargement", "Anisocytosis")
-    if mean_area * scale**2 < 150:
-        return "Small/Monotonous", ("Small cell morphology",)
-    return "Intermediate", ()
+_BY_LEVEL: dict[Axis, dict[str | None, _Found]] = {
+    Axis.IMMUNE: {
+        "high": ("Immune Hot", ("Heavy infiltrate",)),
+        "low": ("Immune Cold", ("Immune desert", "Pauci-immune")),
+        "middle": ("Moderate", ("Patchy infiltrate",)),
+    },
+    Axis.STROMA: {
+        "high": ("Desmoplastic", ("Fibrotic barrier",)),
+        "low": ("Stroma-Free", ("Non-desmoplastic", "Lack of fibrosis")),
+        "middle": ("Moderate stroma", ()),
+    },
+    Axis.SPATIAL: {
+        "low": ("Direct Contact", ("Juxtaposed cells",)),
+        "high": ("Excluded", ("Immune exclusion", "Restricted to stroma")),
+        "middle": ("Proximal", ("Peritumoral",)),
+    },
+    Axis.ARCHITECTURE: {
+        "high": ("Highly Mixed", ("Diffuse integration",)),
+        "low": ("Segregated", ("Homogeneous", "Compartmentalized")),
+        "middle": ("Intermediate", ()),
+    },
+    Axis.MORPHOLOGY: {
+        "high": ("Large/Pleomorphic", ("Nuclear enlargement", "Anisocytosis")),
+        "low": ("Small/Monotonous", ("Small cell morphology",)),
+        "middle": ("Intermediate", ()),
+    },
+}
+"""Label and tokens of an axis whose feature is low, high or neither."""

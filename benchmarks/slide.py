@@ -32,6 +32,7 @@ from napari_nucleus.session.actions import import_nuclei
 from napari_nucleus.session.project import ImageReference, Project
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.dock import NucleusDock
+from napari_nucleus.widgets.extents import view_extent
 
 MPP = 0.25
 TILE = 512
@@ -179,7 +180,7 @@ def stalls(dock: NucleusDock, annotation: Annotation) -> None:
     """Time rounds of events while the view is segmented and the user clicks."""
     side = annotation.document.shape[0]
     look_at(annotation, np.array([side / 2, side / 2]), 1.5)
-    run = dock.workspace.segment(dock.workspace.region_of_view())
+    run = dock.workspace.runs.segment(view_extent(annotation))
     rng, rounds, clicked = np.random.default_rng(2), [], time.perf_counter()
     while run.running:
         start = time.perf_counter()

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication
 from benchmarks.app import open_app, tiled, wait
 from benchmarks.timing import percentile, row
 from napari_nucleus.sample_data.fields import load_field
+from napari_nucleus.widgets.extents import whole_extent
 
 SIDE = 2048
 CLICK_EVERY_S = 0.5
@@ -35,7 +36,7 @@ def main() -> None:
     dock.tabs.setCurrentWidget(dock.correct_tab)
     for _ in range(100):  # what is drawn for the first time is not what this is about
         QApplication.processEvents()
-    run = dock.workspace.segment(dock.workspace.region_of_image())
+    run = dock.workspace.runs.segment(whole_extent(annotation))
     rng = np.random.default_rng(0)
     rounds, clicked, clicks = [], time.perf_counter(), 0
     while run.running:

@@ -61,7 +61,7 @@ def main() -> None:
         viewer.screenshot(str(FOLDER / f"{name}.png"), canvas_only=False, flash=False)
 
     dock.segment_tab.sample.click()
-    run = dock.workspace.segmentation
+    run = dock.workspace.runs.current
     assert run is not None
     wait(lambda: not run.running)
     take("segmented")
@@ -72,7 +72,7 @@ def main() -> None:
     take("filled")
     annotation.toggle_fill()
     whole = viewer.scene.camera.center, viewer.scene.camera.zoom
-    annotation.next_doubtful()
+    annotation.reviewing.next()
     take("doubtful")
     dock.workspace.table_asked.emit()
     take("table")

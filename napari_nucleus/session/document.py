@@ -8,7 +8,7 @@ store has them. What a user can do with it is in `actions`. To be used from one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -338,9 +338,15 @@ class Document:
         """True while nuclei of a run can still come in."""
         return any(not run.stopped for run in self._open_runs.values())
 
-    def run(self, name: str, within: Polygons = (), made_by: MadeBy | None = None) -> Run:
+    def run(
+        self,
+        name: str,
+        within: Polygons = (),
+        made_by: MadeBy | None = None,
+        alike: Collection[int] = (),
+    ) -> Run:
         """Begin a long action that adds nuclei tile by tile as one undo step; see `Run`."""
-        run = Run(self, self.history.begin(name), name, within, made_by)
+        run = Run(self, self.history.begin(name), name, within, made_by, alike)
         self._open_runs[run.action_id] = run
         self.history_changed.emit()
         return run

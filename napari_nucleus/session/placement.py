@@ -8,14 +8,15 @@
   lies in the core of the tile or if a new nucleus covers most of them (the same nucleus, seen
   from the other side of a seam).
 - A run leaves nuclei alone whose centroid lies off its ground (`regions.Ground`).
-- A new nucleus notes how far it agrees with what another model had found in its place.
+- A new nucleus notes how far it agrees with what another model had found in its place, by outline
+  and class (`agreement`).
 - Pixels and nuclei that the user worked on since the run began are left as they are, even where
   that work was undone, so that the user's steps can be undone and redone on their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
@@ -27,6 +28,7 @@ from napari_nucleus.core.geometry import Box, box_area, box_intersection, box_un
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.schemes import mapped_probabilities
 from napari_nucleus.errors import LabelsError
+from napari_nucleus.session.agreement import agreement, differ
 from napari_nucleus.session.edits import Edit, NucleusChange, Patch
 from napari_nucleus.session.masks import TightMask, largest_part, place_mask, tight_mask
 from napari_nucleus.session.regions import Ground
@@ -160,6 +162,7 @@ def place_nuclei(
     state: NucleusState,
     reserved: Reserved | None = None,
     replacement: Replacement | None = None,
+    alike: Collection[int] = (),
 ) -> Placed:
     """Return what becomes of a batch of nuclei that lie close together; changes nothing.
 
@@ -175,6 +178,8 @@ def place_nuclei(
         What must be left as it is.
     replacement
         What may be replaced; nothing by default.
+    alike
+        Class ids of which one does not contradict the other, see `agreement.differ`.
     """
     canvas = _canvas(store, nuclei, reserved, replacement)
     if canvas is None:
@@ -184,7 +189,7 @@ def place_nuclei(
     entered: list[int] = []
     trimmed_px, trimmed_by, left_out, outside = 0, set[int](), 0, 0
     source = nuclei.source or str(state)
-    others = _Others(canvas, source)
+    others = _Others(canvas, source, alike)
     for i in np.argsort(-nuclei.score, kind="stable").tolist():
         box = clip_box(nuclei.boxes[i], store.shape)
         mask = nuclei.masks[i]
@@ -214,7 +219,7 @@ def place_nuclei(
             float(nuclei.score[i]),
             state=state,
             source=source,
-            agreement=others.agreement(room.shape),
+            agreement=others.agreement(room.shape, int(class_ids[i])),
         )
         changes.append(NucleusChange(None, row, None, remember(None, nuclei.logits[i])))
     for row in canvas.dropped:
@@ -269,27 +274,30 @@ def _canvas(
 class _Others:
     """What other models had found where a batch goes, to be compared with."""
 
-    def __init__(self, canvas: _Canvas, source: str) -> None:
+    def __init__(self, canvas: _Canvas, source: str, alike: Collection[int]) -> None:
         rows = [*canvas.dropped, *canvas.old.values()]
-        self._canvas = canvas
-        self._areas = {row.id: row.area for row in rows if row.source != source}
+        self._canvas, self._alike = canvas, alike
+        self._theirs = {row.id: row for row in rows if row.source != source}
         # They are taken to have looked where they found something, and between that.
-        boxes = [row.box for row in rows if row.id in self._areas]
+        boxes = [row.box for row in self._theirs.values()]
         self._seen = reduce(box_union, boxes) if boxes else None
         self._known = {row.id: row for row in rows if row.source == source}
 
-    def agreement(self, shape: TightMask) -> float | None:
-        """Return the IoU with the same nucleus as another model found it; None if none looked."""
+    def agreement(self, shape: TightMask, class_id: int) -> float | None:
+        """Return the agreement on a nucleus with another model; None if none has looked."""
         ids, counts = self._canvas.held_before(shape)
-        best = 0.0
+        best, their_class = 0.0, 0
         for nucleus_id, common in zip(ids, counts, strict=True):
-            if nucleus_id in self._areas:
-                best = max(best, common / (shape.area + self._areas[nucleus_id] - common))
+            theirs = self._theirs.get(nucleus_id)
+            if theirs is not None:
+                iou = common / (shape.area + theirs.area - common)
+                if iou > best:
+                    best, their_class = iou, theirs.class_id
             elif nucleus_id in self._known and 2 * common > shape.area:
                 # The same model again: what was known of this nucleus stays.
                 return self._known[nucleus_id].agreement
         if best:
-            return best
+            return agreement(best, differ(class_id, their_class, self._alike))
         y, x = shape.centroid_yx
         inside = self._seen is not None and (
             self._seen[0] <= y < self._seen[2] and self._seen[1] <= x < self._seen[3]

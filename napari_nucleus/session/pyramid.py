@@ -8,12 +8,16 @@ may vanish, none is ever mixed with another.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import Box
 
 __all__ = ["level_box", "level_count", "level_shape", "sample"]
+
+T = TypeVar("T", bound=np.generic)
 
 WHOLE_SIDE = 4096
 """Images up to this side are shown from level 0 alone and have no other levels."""
@@ -47,7 +51,7 @@ def level_box(box: Box, level: int) -> Box:
     return y0, x0, y1, x1
 
 
-def sample(labels: NDArray[np.int32], box: Box, level: int) -> NDArray[np.int32]:
+def sample(labels: NDArray[T], box: Box, level: int) -> NDArray[T]:
     """Return the pixels of `level_box` out of the labels ``(h, w)`` of a level-0 box."""
     step = 1 << level
     y0, x0 = level_box(box, level)[:2]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import reduce
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,10 @@ from napari_nucleus.session.grid import TILE_SIZE
 from napari_nucleus.session.pyramid import level_box, level_shape
 from napari_nucleus.session.store import pieces_of
 
-__all__ = ["ClassRaster", "RasterTiles"]
+__all__ = ["BytePages", "ClassRaster", "Drawn", "RasterTiles"]
 
 PAGE_BITS = 16
-"""Class ids are kept in pages of 2^16 nuclei, a byte each."""
+"""They are kept in pages of 2^16 nuclei."""
 
 CACHED_TILES = 256
 """Drawn tiles that are kept: 64 MiB at 512 pixels a side."""
@@ -33,20 +34,21 @@ Place = tuple[int, int, int]
 """Level, row and column of a tile."""
 
 
-class _ClassPages:
-    """Class ids by nucleus id; the ids may lie anywhere."""
+class BytePages:
+    """A byte, such as a class id, by nucleus id; the ids may lie anywhere."""
 
     def __init__(self) -> None:
         self._pages: dict[int, NDArray[np.uint8]] = {}
 
-    def put(self, ids: NDArray[np.int64], classes: NDArray[np.int64]) -> None:
+    def put(self, ids: NDArray[np.int64], values: NDArray[np.integer]) -> None:
+        """Keep the value ``(n,)`` of each id."""
         for page in np.unique(ids >> PAGE_BITS):
             there = ids >> PAGE_BITS == page
             kept = self._pages.setdefault(int(page), np.zeros(1 << PAGE_BITS, np.uint8))
-            kept[ids[there] & ((1 << PAGE_BITS) - 1)] = classes[there]
+            kept[ids[there] & ((1 << PAGE_BITS) - 1)] = values[there]
 
     def __call__(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return the class of each id; 0 for ids never heard of."""
+        """Return the value of each id; 0 for ids never heard of."""
         out = np.zeros(ids.shape, np.uint8)
         if not ids.size:
             return out
@@ -69,7 +71,7 @@ class ClassRaster:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._classes = _ClassPages()
+        self._classes = BytePages()
         self._classes.put(*document.store.class_ids())
         self._marked: tuple[int, int] | None = None
         self._chosen = np.zeros(0, np.int64)
@@ -132,15 +134,27 @@ class ClassRaster:
         return raster[y : y + box[2] - box[0], x : x + box[3] - box[1]]
 
 
-class RasterTiles:
-    """The levels of a class raster in tiles, drawn when first looked at and kept for a while."""
+class Drawn(Protocol):
+    """A picture of a document with levels, drawn part by part."""
 
-    def __init__(self, raster: ClassRaster, cached: int = CACHED_TILES) -> None:
+    def shape(self, level: int) -> tuple[int, int]:
+        """Return height and width of a level."""
+        ...
+
+    def draw(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
+        """Return the picture ``(h, w)`` in a box of a level's pixels."""
+        ...
+
+
+class RasterTiles:
+    """The levels of a picture in tiles, drawn when first looked at and kept for a while."""
+
+    def __init__(self, raster: Drawn, cached: int = CACHED_TILES) -> None:
         self._raster, self._cached = raster, cached
         self._tiles: OrderedDict[Place, NDArray[np.uint8]] = OrderedDict()
 
     def read(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
-        """Return a copy of the raster ``(h, w)`` in a box of a level's pixels."""
+        """Return a copy of the picture ``(h, w)`` in a box of a level's pixels."""
         out = np.zeros((box[2] - box[0], box[3] - box[1]), np.uint8)
         for cell, inside, outside in pieces_of(box, TILE_SIZE):
             out[outside] = self._tile((level, *cell))[inside]

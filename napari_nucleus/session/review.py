@@ -3,7 +3,8 @@
 A nucleus is doubtful when the model that found it was unsure, when the click model thinks little of
 its outline, when another model had found another outline there or none, or when its size is unlike
 that of the others. Nuclei that the user has made, changed or accepted are never in the queue, nor
-those in regions that are signed off or excluded.
+those in regions that are signed off or excluded. What only another model found (`Proposals`) stands
+among them, by how sure that model is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.session.document import Document
+from napari_nucleus.session.proposals import Proposals
 from napari_nucleus.session.regions import Ground, Region, RegionKind, signed_off_share
 from napari_nucleus.session.store import Opinions
 
@@ -26,8 +28,8 @@ ODD_SIZE = 3.0
 def doubts(opinions: Opinions) -> NDArray[np.float64]:
     """Return how doubtful each nucleus is, ``(n,)``, 0 for none to 1.
 
-    The largest of: 1 - score, 1 - predicted IoU, 1 - IoU with what another model had found, and
-    half of how odd its size is.
+    The largest of: 1 - score, 1 - predicted IoU, 1 - agreement with another model, and half of how
+    odd its size is.
     """
     score = 1 - np.clip(opinions.score, 0, 1)
     iou, agreement = (
@@ -69,7 +71,7 @@ class ReviewProgress:
 
 
 class ReviewQueue:
-    """The doubtful nuclei of a document, in order.
+    """The doubtful nuclei of a document, in order; and proposals, which have negative numbers.
 
     The order is made when it is first asked for and kept while the user works through it, so that
     nuclei do not change places under his hands; `renew` makes it anew.
@@ -80,6 +82,7 @@ class ReviewQueue:
         self._order: _Order | None = None
         self._excluded: tuple[tuple[Region, ...], int, int] = ((), 0, 0)
         self._regions = len(document.regions)
+        self._proposals: Proposals | None = None
         document.regions_changed.connect(self._on_regions)
 
     def _on_regions(self) -> None:
@@ -92,16 +95,24 @@ class ReviewQueue:
         """Order anew when asked next: a run or an import has brought nuclei."""
         self._order = None
 
+    def propose(self, proposals: Proposals | None) -> None:
+        """Let these proposals, and no others, stand in the queue."""
+        self._proposals = proposals
+        self.renew()
+
     @property
     def remaining(self) -> int:
-        """Number of nuclei that nobody has looked at, without those in excluded regions."""
+        """Number of nuclei that nobody has looked at, without those in excluded regions.
+
+        Open proposals count.
+        """
         store, regions = self._document.store, self._document.regions
         untouched = store.count_untouched()
         known, of_how_many, excluded = self._excluded
         if known is not regions or of_how_many != untouched:
             excluded = self._count_excluded(regions) if untouched else 0
             self._excluded = regions, untouched, excluded
-        return untouched - excluded
+        return untouched - excluded + (0 if self._proposals is None else len(self._proposals))
 
     def _count_excluded(self, regions: tuple[Region, ...]) -> int:
         inside: set[int] = set()
@@ -117,26 +128,36 @@ class ReviewQueue:
         Without a current nucleus, or from one that is not in the queue, it begins at the most
         doubtful.
         """
-        if not self._document.store.count_untouched():
+        if not self._document.store.count_untouched() and not self._proposals:
             return None
         order = self._ordered()
-        at = order.place.get(-1 if current is None else current)
+        at = None if current is None else order.place.get(current)
         wanted = order.wanted(self._document.regions)
         if at is None:
             places = wanted
         else:
             places = wanted[wanted > at] if forward else wanted[wanted < at][::-1]
         for place in places.tolist():
-            row = self._document.store.row(int(order.ids[place]))
-            if row is not None and not row.touched:
-                return row.id
+            if self._is_wanted(int(order.ids[place])):
+                return int(order.ids[place])
         return None
+
+    def _is_wanted(self, number: int) -> bool:
+        if number < 0:
+            return self._proposals is not None and self._proposals.is_open(number)
+        row = self._document.store.row(number)
+        return row is not None and not row.touched
 
     def _ordered(self) -> _Order:
         if self._order is None:
             opinions = self._document.store.opinions()
-            worst_first = np.argsort(-doubts(opinions), kind="stable")
-            self._order = _Order(opinions.ids[worst_first], opinions.centroid_yx[worst_first])
+            ids, doubt, centroid_yx = opinions.ids, doubts(opinions), opinions.centroid_yx
+            if self._proposals is not None:
+                ids = np.concatenate([ids, self._proposals.ids])
+                doubt = np.concatenate([doubt, self._proposals.scores])
+                centroid_yx = np.concatenate([centroid_yx, self._proposals.centroids_yx])
+            worst_first = np.argsort(-doubt, kind="stable")
+            self._order = _Order(ids[worst_first], centroid_yx[worst_first])
         return self._order
 
 

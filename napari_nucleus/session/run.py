@@ -49,6 +49,8 @@ class Run:
         Polygons that it works in; everywhere if there are none.
     made_by
         The model that finds the nuclei, in whose classes they come; None for an import.
+    alike
+        Class ids that do not contradict each other where two models are compared.
 
     Attributes
     ----------
@@ -66,6 +68,7 @@ class Run:
         name: str,
         within: Polygons = (),
         made_by: MadeBy | None = None,
+        alike: Collection[int] = (),
     ) -> None:
         self.action_id = action_id
         self.name = name
@@ -73,7 +76,7 @@ class Run:
         self.left_out = 0
         self.trimmed_px = 0
         self._document = document
-        self._within, self._made_by = within, made_by
+        self._within, self._made_by, self._alike = within, made_by, alike
         self._ground = Ground(within, document.regions)
         self._first_id = document.store.next_id
         self._stopped = False
@@ -191,7 +194,9 @@ class Run:
         if taken is not None:
             raise ValueError(f"id {taken} belongs to a nucleus already")
         reserved = Reserved(store, self.action_id)
-        placed = place_nuclei(store, nuclei, ids, class_ids, state, reserved, replacement)
+        placed = place_nuclei(
+            store, nuclei, ids, class_ids, state, reserved, replacement, self._alike
+        )
         if placed.edit:
             self._document.extend_run(self, replace(placed.edit, made_by=self._made_by))
         self.added += len(placed.ids)

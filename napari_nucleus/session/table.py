@@ -61,8 +61,8 @@ class NucleusRow:
     source
         What found it: a model's name, ``"import"`` or the name of the import, ``"user"``.
     agreement
-        IoU with the same nucleus as another model had found it before, 0 if that model found none
-        where it had looked; None if only one model ever looked.
+        IoU with the same nucleus as another model found it, half of it where that model gives it
+        another class; 0 if it found none where it looked; None if only one model ever looked.
     """
 
     id: int

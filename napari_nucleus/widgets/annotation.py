@@ -25,7 +25,6 @@ from napari_nucleus.session.actions import Steps
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.outcomes import Decode, Done, Nothing, Outcome, Selected
 from napari_nucleus.session.outlines import ActionResult
-from napari_nucleus.session.review import ReviewQueue
 from napari_nucleus.session.tool import ClickTool
 from napari_nucleus.widgets.asking import Asking
 from napari_nucleus.widgets.background import when_done
@@ -35,6 +34,8 @@ from napari_nucleus.widgets.layers import frame, layer_mpp, layer_source, visibl
 from napari_nucleus.widgets.marks import Marks
 from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.region_overlay import RegionOverlay
+from napari_nucleus.widgets.reviewing import Reviewing
+from napari_nucleus.widgets.second_opinion import SecondOpinion
 from napari_nucleus.widgets.stepping import BUSY, Stepping
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ class Annotation:
         self.source = layer_source(image, layer_mpp(image))
         self.document = document
         self.tool = ClickTool(self.document)
-        self.review = ReviewQueue(document)
+        self.reviewing = Reviewing(self)
         self.binding = LayerBinding(viewer, image, self.document, self.key)
         self.overlay = RegionOverlay(viewer, image, document, self.key)
         self.marks = Marks(viewer, image, self.key)
         self.by_hand = HandWork(self)
+        self.opinion = SecondOpinion(self)
         self.estimated_mpp: float | None = None
         document.scheme_changed.connect(self._on_scheme)
         self.asking = Asking(self)
@@ -139,7 +141,7 @@ class Annotation:
         """Take a click of the pointer: one of a gesture that was begun, else the click tool's."""
         if self.by_hand.takes_clicks:
             self.by_hand.click(point_yx)
-        else:
+        elif not self.opinion.click(point_yx, taking != self.tool.flipped):
             self.do(partial(self.tool.click, point_yx, taking))
 
     def boxed(
@@ -178,6 +180,7 @@ class Annotation:
     def hovered(self, point_yx: NDArray[np.float64], taking: bool) -> None:
         """Show what a click here would do."""
         self._hover = point_yx
+        self.opinion.hover(point_yx)
         intent = self.tool.hover(point_yx, taking)
         if intent.kind == "remove":
             self.binding.mark(intent.id, REMOVING)
@@ -197,11 +200,6 @@ class Annotation:
         """Show the other reading of the last click."""
         self.do(self.tool.swap)
 
-    def delete(self) -> None:
-        """Remove the chosen nuclei, else the selected one, else the one under the pointer."""
-        if not self.by_hand.on_group(actions.remove_in_steps):
-            self.do(self.tool.delete)
-
     def escape(self) -> None:
         """Drop what was begun or taken by hand, else what is pending, else the selection."""
         if self.by_hand.drop():
@@ -209,21 +207,8 @@ class Annotation:
             return
         if not self.asking.drop():
             self.tool.escape()
+        self.opinion.look_at(None)
         self._show_selection()
-
-    def next_doubtful(self, forward: bool = True) -> None:
-        """Select the next nucleus to look at, or the one before, and bring it into view."""
-        nucleus = self.review.step(self.tool.selected, forward)
-        if nucleus is None:
-            left = self.review.remaining
-            self.said.emit(
-                f"The end of the queue; {left:,} were passed over." if left else "All is looked at."
-            )
-            return
-        self.select(nucleus)
-        self.said.emit(
-            f"{self.describe(nucleus)}. {self.review.remaining:,} to look at; Enter accepts."
-        )
 
     def select(self, nucleus: int) -> None:
         """Select a nucleus and bring it into view."""
@@ -231,15 +216,6 @@ class Annotation:
         frame(self.viewer, self.image, self.document.row(nucleus).box)
         self.said.emit(f"{self.describe(nucleus)}.")
         self._show_selection()
-
-    def accept_and_advance(self) -> None:
-        """Accept the chosen nuclei; or the selected one, and go to the next doubtful one."""
-        if self.by_hand.on_group(actions.accept_in_steps):
-            return
-        nucleus = self.tool.selected
-        if nucleus is not None:
-            self.do(lambda: Done(actions.accept(self.document, [nucleus])))
-        self.next_doubtful()
 
     def meant(self) -> int | None:
         """Return the selected nucleus, else the one under the pointer."""
@@ -253,7 +229,7 @@ class Annotation:
 
     def change(self, act: Callable[[Document, Sequence[int]], Steps], ids: Sequence[int]) -> None:
         """Do one of `actions`' verbs in steps to many nuclei, as one undo step."""
-        self._do_in_steps(act(self.document, ids), lambda result: result.message or result.name)
+        self.work(act(self.document, ids), lambda result: result.message or result.name)
 
     def toggle_sign(self) -> None:
         """Swap what click and Ctrl-click do."""
@@ -292,14 +268,14 @@ class Annotation:
         if self.document.history.undo_name is None:
             self.said.emit("Nothing to undo.")
         else:
-            self._do_in_steps(self.document.undo_in_steps(), lambda name: f"Undone: {name}.")
+            self.work(self.document.undo_in_steps(), lambda name: f"Undone: {name}.")
 
     def redo(self) -> None:
         """Bring back the step undone last."""
         if self.document.history.redo_name is None:
             self.said.emit("Nothing to redo.")
         else:
-            self._do_in_steps(self.document.redo_in_steps(), lambda name: f"Done again: {name}.")
+            self.work(self.document.redo_in_steps(), lambda name: f"Done again: {name}.")
 
     def toggle_fill(self) -> None:
         """Fill nuclei, or show outlines only."""
@@ -348,7 +324,7 @@ class Annotation:
         if self._stepping is not None:
             self._stepping.finish()
 
-    def _do_in_steps(self, steps: Generator[Any, None, T], tell: Callable[[T], str]) -> None:
+    def work(self, steps: Generator[Any, None, T], tell: Callable[[T], str]) -> None:
         """Make a change that may be long bit by bit; ``tell`` says what came of it."""
         if self.busy:
             self.said.emit(BUSY)
@@ -391,11 +367,14 @@ class Annotation:
         name = self.document.scheme.name_of(row.class_id)
         words = [f"Nucleus {row.id}: {name}", area, f"score {row.score:.2f}"]
         if row.agreement is not None:
-            words.append(f"IoU with another model's {row.agreement:.2f}")
-        return ", ".join((*words, row.state.value))
+            words.append(f"another model agrees by {row.agreement:.2f}")
+        words.append(self.opinion.describe(nucleus))
+        return ", ".join(word for word in (*words, row.state.value) if word)
 
     def _show_selection(self) -> None:
         selected = self.tool.selected
+        if selected is not None:
+            self.opinion.look_at(None)
         self.binding.mark(selected, SELECTED)
         if selected != self._shown:
             self._shown = selected
@@ -411,6 +390,7 @@ class Annotation:
         self.document.scheme_changed.disconnect(self._on_scheme)
         self.asking.close()
         self.by_hand.close()
+        self.opinion.drop()
         self.marks.close()
         self.overlay.close()
         self.binding.close()

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.class_box import ClassBox
+from napari_nucleus.widgets.compare_box import CompareBox
 from napari_nucleus.widgets.hand_box import HandBox
 from napari_nucleus.widgets.keys import current_keys, key_card
 from napari_nucleus.widgets.review_box import ReviewBox
@@ -62,6 +63,7 @@ class CorrectTab(QScrollArea):
         self.remove.setToolTip(f"Remove the selected nucleus ({keys['delete']})")
         self.by_hand = HandBox(workspace)
         self.review = ReviewBox(workspace)
+        self.compared = CompareBox(workspace)
         self.fill_holes = QPushButton("Fill holes")
         self.fill_holes.setToolTip(f"Fill the holes of the nucleus ({keys['fill_holes']})")
         self.smooth = QPushButton("Smooth")
@@ -103,6 +105,7 @@ class CorrectTab(QScrollArea):
         layout.addLayout(clicks)
         layout.addWidget(selected)
         layout.addWidget(self.review)
+        layout.addWidget(self.compared)
         layout.addWidget(self.by_hand)
         layout.addLayout(shown)
         layout.addStretch(1)
@@ -113,7 +116,7 @@ class CorrectTab(QScrollArea):
 
         self.sign.clicked.connect(self._act(Annotation.toggle_sign))
         self.swap.clicked.connect(self._act(Annotation.swap))
-        self.remove.clicked.connect(self._act(Annotation.delete))
+        self.remove.clicked.connect(self._act(lambda a: a.reviewing.delete()))
         self.fill_holes.clicked.connect(self._act(lambda a: a.by_hand.fill_holes()))
         self.smooth.clicked.connect(self._act(lambda a: a.by_hand.smooth()))
         self.fill.clicked.connect(self._act(Annotation.toggle_fill))

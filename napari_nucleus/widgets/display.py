@@ -21,7 +21,7 @@ from napari_nucleus.session.raster import ClassRaster, RasterTiles
 from napari_nucleus.widgets.layers import visible_box
 from napari_nucleus.widgets.level_array import LevelArray
 
-__all__ = ["Display", "display_of"]
+__all__ = ["Display", "display_of", "write_changed"]
 
 
 class Display(Protocol):
@@ -71,16 +71,16 @@ class _WholeDisplay:
     def redraw(self, box: Box, labels_too: bool) -> None:
         labels, raster = self._layers
         if labels is not None and labels_too:
-            _write(labels, box, self._document.labels(box))
+            write_changed(labels, box, self._document.labels(box))
         if raster is not None:
             around = clip_box(pad_box(box, 1), self._document.shape)
-            _write(raster, around, self._raster.draw(around))
+            write_changed(raster, around, self._raster.draw(around))
 
     def close(self) -> None:
         self._layers = [None, None]
 
 
-def _write(layer: Labels, box: Box, values: NDArray[np.integer]) -> None:
+def write_changed(layer: Labels, box: Box, values: NDArray[np.integer]) -> None:
     """Put new values into a layer by one call that refreshes only what differs."""
     y0, x0, y1, x1 = box
     if not layer.visible:

@@ -84,7 +84,7 @@ class Footer(QWidget):
 
         self.undo.clicked.connect(self._act(Annotation.undo))
         self.redo.clicked.connect(self._act(Annotation.redo))
-        self.cancel.clicked.connect(lambda: workspace.cancel())
+        self.cancel.clicked.connect(lambda: workspace.runs.cancel())
         self.export.clicked.connect(self._on_export)
         self.save_as.clicked.connect(self._on_save_as)
         workspace.keeping.changed.connect(self.refresh)

@@ -126,6 +126,11 @@ class HandWork:
         self.gestures.drop()
         self._choose(self.group.choose_box, box_yxyx)
 
+    def choose_these(self, ids: Sequence[int]) -> None:
+        """Choose these nuclei, to change them together."""
+        self.gestures.drop()
+        self._choose(self.group.choose, ids)
+
     def _choose(self, choose: Callable[..., Outcome], what: object) -> None:
         self._annotation.do(partial(choose, what))
         self.show_group()

@@ -48,6 +48,7 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("smooth", "O", "Smooth the outline of the nucleus"),
     KeyAction("fill", "F", "Fill nuclei, or outlines only"),
     KeyAction("hide", "D", "Hide nuclei, or show them again"),
+    KeyAction("agreement", "C", "Show how far another model agrees, or hide it"),
     KeyAction("table", "L", "Show the table of nuclei, or put it away"),
     KeyAction("undo", "Control-Z", "Undo"),
     KeyAction("redo", "Control-Shift-Z", "Redo"),

@@ -52,8 +52,7 @@ class Prefetching:
 
     def _prefetch(self) -> None:
         workspace, annotation = self._workspace, self._workspace.annotation
-        run = workspace.segmentation
-        if annotation is None or (run is not None and run.running):
+        if annotation is None or workspace.runs.running:
             return
 
         def encode(calibration: Calibration) -> None:

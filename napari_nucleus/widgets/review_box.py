@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QAction
@@ -86,9 +85,9 @@ class ReviewBox(QGroupBox):
         lines.addLayout(queue)
         lines.addLayout(sign)
 
-        self.before.clicked.connect(self._act(partial(Annotation.next_doubtful, forward=False)))
-        self.accept.clicked.connect(self._act(Annotation.accept_and_advance))
-        self.next.clicked.connect(self._act(Annotation.next_doubtful))
+        self.before.clicked.connect(self._act(lambda a: a.reviewing.next(forward=False)))
+        self.accept.clicked.connect(self._act(lambda a: a.reviewing.accept()))
+        self.next.clicked.connect(self._act(lambda a: a.reviewing.next()))
         self.view.clicked.connect(lambda: workspace.regions.sign_off_view())
         self.drawn.clicked.connect(lambda: workspace.regions.sign_off_drawn())
         self.regions.aboutToShow.connect(self._list_regions)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
 from napari.layers import Labels
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -14,6 +16,7 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QRadioButton,
     QVBoxLayout,
@@ -21,6 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.errors import ImageError, NucleusError
+from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.extents import Extent, drawn_extent, view_extent, whole_extent
 from napari_nucleus.widgets.layers import role_of
 from napari_nucleus.widgets.recent_box import RecentBox
 
@@ -60,6 +65,14 @@ class SegmentTab(QWidget):
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Find every nucleus there. One undo step; it can be cancelled")
         self.segment.setDefault(True)
+        self.compare = QPushButton("Compare with")
+        self.compare.setToolTip(
+            "Let a model look there without changing any nucleus: see where it disagrees, and what "
+            "only it finds"
+        )
+        self.models = QMenu(self.compare)
+        self.models.setToolTipsVisible(True)
+        self.compare.setMenu(self.models)
         self.exclude = QPushButton("Exclude drawn region")
         self.exclude.setToolTip(
             "Leave a fold, pen or dirt out: nothing is segmented there, and it is no part of the "
@@ -89,7 +102,10 @@ class SegmentTab(QWidget):
             choice.addWidget(QLabel("with"))
             choice.addWidget(self.model, 1)
             lines.addLayout(choice)
-        lines.addWidget(self.segment)
+        acting = QHBoxLayout()
+        acting.addWidget(self.segment, 2)
+        acting.addWidget(self.compare, 1)
+        lines.addLayout(acting)
         lines.addLayout(excluding)
         other = QGroupBox("Or start from labels")
         line = QHBoxLayout(other)
@@ -108,6 +124,8 @@ class SegmentTab(QWidget):
 
         self.draw.clicked.connect(self._on_draw)
         self.segment.clicked.connect(self._on_segment)
+        self.models.aboutToShow.connect(self._list_models)
+        self.models.triggered.connect(self._on_compare)
         self.exclude.clicked.connect(
             lambda: workspace.regions.exclude_drawn(self.clear.isChecked())
         )
@@ -131,7 +149,7 @@ class SegmentTab(QWidget):
         """Enable what can be done now."""
         there = self._workspace.annotation is not None
         self.sample.setVisible(not there)
-        for widget in (self.segment, self.draw, self.exclude, self.adopt):
+        for widget in (self.segment, self.compare, self.draw, self.exclude, self.adopt):
             widget.setEnabled(there)
 
     def _show_model(self) -> None:
@@ -140,7 +158,8 @@ class SegmentTab(QWidget):
         self.note.setText(f"{chosen.info.limits}\nFor research; not for diagnosis.".strip())
 
     def _on_progress(self, report: object) -> None:
-        self.segment.setEnabled(report is None and self._workspace.annotation is not None)
+        for button in (self.segment, self.compare):
+            button.setEnabled(report is None and self._workspace.annotation is not None)
 
     def _on_draw(self) -> None:
         """Give the user a shapes layer on the image, ready to draw a polygon."""
@@ -148,29 +167,47 @@ class SegmentTab(QWidget):
             self.drawn.setChecked(True)
 
     def _on_segment(self) -> None:
+        self._begin(lambda extent: self._workspace.runs.segment(extent))
+
+    def _list_models(self) -> None:
+        self.models.clear()
+        for model in self._workspace.models.offered:
+            entry = self.models.addAction(model.name)
+            assert entry is not None
+            entry.setToolTip(model.info.title)
+
+    def _on_compare(self, entry: QAction) -> None:
+        model = self._workspace.models.named(entry.text())
+        if model is not None:
+            self._begin(lambda extent: self._workspace.runs.compare(model, extent))
+
+    def _begin(self, act: Callable[[Extent], object]) -> None:
+        """Do something in the part of the image that is chosen, unless something is in the way."""
         workspace = self._workspace
         try:
-            if self.view.isChecked():
-                extent = workspace.region_of_view()
-            elif self.drawn.isChecked():
-                layer = workspace.regions.drawing()
-                if layer is None:
-                    raise ImageError("Draw a region first: press Draw… and click its corners.")
-                layer.mode = "pan_zoom"
-                extent = workspace.region_of_shapes(layer)
-            else:
-                extent = workspace.region_of_image()
-            annotation = workspace.annotation
-            if annotation is not None and annotation.mpp is None:
+            annotation = workspace.worked_on()
+            extent = self._extent(annotation)
+            if annotation.mpp is None:
                 if annotation.estimated_mpp is None:
                     annotation.estimate_mpp()
                 raise ImageError(
                     "How large are the pixels? State µm/px above, or take the estimate that "
-                    "appears there; then segment."
+                    "appears there; then press this again."
                 )
-            workspace.segment(extent)
+            act(extent)
         except NucleusError as error:
             workspace.warned.emit(str(error))
+
+    def _extent(self, annotation: Annotation) -> Extent:
+        if self.view.isChecked():
+            return view_extent(annotation)
+        if not self.drawn.isChecked():
+            return whole_extent(annotation)
+        layer = self._workspace.regions.drawing()
+        if layer is None:
+            raise ImageError("Draw a region first: press Draw… and click its corners.")
+        layer.mode = "pan_zoom"
+        return drawn_extent(annotation, layer)
 
     def _on_adopt(self) -> None:
         layer = self.labels.value

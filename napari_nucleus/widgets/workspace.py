@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-import numpy as np
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.nuclei import counted
-from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import ImageError, NucleusError
 from napari_nucleus.session.hands import Gesture
 from napari_nucleus.session.outlines import ActionResult
-from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.rescheme import scheme_change_steps
 from napari_nucleus.session.shelf import Shelf, default_shelf
 from napari_nucleus.widgets.adopting import Adoption
@@ -31,9 +28,7 @@ from napari_nucleus.widgets.keys import KeyBinder, key_card
 from napari_nucleus.widgets.layers import (
     layer_mpp,
     layer_source,
-    region_polygons,
     role_of,
-    visible_box,
 )
 from napari_nucleus.widgets.models import AppModels
 from napari_nucleus.widgets.opening import Opening
@@ -41,14 +36,17 @@ from napari_nucleus.widgets.pointer import Pointer
 from napari_nucleus.widgets.prefetching import Prefetching
 from napari_nucleus.widgets.regions import RegionTools
 from napari_nucleus.widgets.resuming import Resuming
-from napari_nucleus.widgets.segmenting import Extent, Segmentation
+from napari_nucleus.widgets.runs import Runs
 from napari_nucleus.widgets.series_walk import SeriesWalk
 from napari_nucleus.widgets.stepping import BUSY, Stepping
+from napari_nucleus.widgets.tile_run import TileRun
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 __all__ = ["Workspace"]
+
+R = TypeVar("R", bound=TileRun)
 
 
 class Workspace:
@@ -90,7 +88,7 @@ class Workspace:
         self.viewer = viewer
         self.models = models or AppModels()
         self.annotation: Annotation | None = None
-        self.segmentation: Segmentation | None = None
+        self.runs = Runs(self)
         self._rescheming: Stepping | None = None
         self.keeping = Keeping(shelf or default_shelf())
         self.keeping.warned.connect(self._warn)
@@ -106,7 +104,7 @@ class Workspace:
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
         self._switching = False
-        self._prefetching = Prefetching(self)
+        self.prefetching = Prefetching(self)
         self._document_timer = QTimer()
         self._document_timer.setSingleShot(True)
         self._document_timer.setInterval(0)
@@ -116,15 +114,12 @@ class Workspace:
 
     def close(self) -> None:
         """Let go of the viewer and end the models' processes."""
-        self._prefetching.close()
+        self.prefetching.close()
         self.exporting.close()
         self.opening.close()
         self.series.close()
         self.disarm()
-        if self.segmentation is not None:
-            # Whoever shows its progress may be gone already.
-            self.segmentation.progressed.disconnect(self._on_progress)
-            self.segmentation.finished.disconnect(self._on_segmented)
+        self.runs.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._leave_image()
         self._document_timer.stop()
@@ -171,15 +166,14 @@ class Workspace:
         annotation.document.changed.connect(self._on_document)
         annotation.document.regions_changed.connect(self._on_document)
         annotation.document.history_changed.connect(self._on_document)
-        self._prefetching.schedule()
+        self.prefetching.schedule()
 
     def _leave_image(self) -> None:
         self.regions.finish()
         annotation, self.annotation = self.annotation, None
         if annotation is None:
             return
-        if self.segmentation is not None and self.segmentation.running:
-            self.segmentation.stop()
+        self.runs.stop()
         if self._rescheming is not None:
             self._rescheming.stop()
         annotation.finish_change()
@@ -208,9 +202,6 @@ class Workspace:
     def _warn(self, message: str) -> None:
         self.warned.emit(message)
 
-    def _on_progress(self, report: Progress) -> None:
-        self.progressed.emit(report)
-
     def _on_document(self, *_: Any) -> None:
         # Labels, table and history change together; what shows them is drawn once, after them.
         self._document_timer.start()
@@ -233,7 +224,7 @@ class Workspace:
         self._pointer.arm()
         self._keys = KeyBinder(self.viewer, self._handlers())
         self._keys.bind()
-        self._prefetching.schedule()
+        self.prefetching.schedule()
 
     def disarm(self) -> None:
         """Give mouse and keys back to napari."""
@@ -256,10 +247,10 @@ class Workspace:
         handlers = {
             "toggle_sign": of_annotation(Annotation.toggle_sign),
             "swap": of_annotation(Annotation.swap),
-            "delete": of_annotation(Annotation.delete),
-            "next_doubtful": of_annotation(Annotation.next_doubtful),
-            "previous_doubtful": of_annotation(lambda a: a.next_doubtful(forward=False)),
-            "accept": of_annotation(Annotation.accept_and_advance),
+            "delete": of_annotation(lambda a: a.reviewing.delete()),
+            "next_doubtful": of_annotation(lambda a: a.reviewing.next()),
+            "previous_doubtful": of_annotation(lambda a: a.reviewing.next(forward=False)),
+            "accept": of_annotation(lambda a: a.reviewing.accept()),
             "sign_off_view": self.regions.sign_off_view,
             "lift_region": self.regions.lift_under_pointer,
             "brush": of_annotation(lambda a: a.by_hand.take_brush(erases=False)),
@@ -269,6 +260,7 @@ class Workspace:
             "smooth": of_annotation(lambda a: a.by_hand.smooth()),
             "fill": of_annotation(Annotation.toggle_fill),
             "hide": of_annotation(Annotation.toggle_hidden),
+            "agreement": of_annotation(lambda a: a.opinion.toggle()),
             "table": lambda: self.table_asked.emit(),
             "undo": of_annotation(Annotation.undo),
             "redo": of_annotation(Annotation.redo),
@@ -281,93 +273,22 @@ class Workspace:
             handlers[str(digit)] = of_annotation(lambda a, d=digit: a.classify_by_key(str(d)))
         return handlers
 
-    # ---- segmenting
-
-    def region_of_view(self) -> Extent:
-        """Return what the canvas shows of the image."""
-        return Extent("view", visible_box(self._worked_on().image))
-
-    def region_of_image(self) -> Extent:
-        """Return the whole image."""
-        return Extent("image", (0, 0, *self._worked_on().source.shape))
-
-    def region_of_shapes(self, shapes: Shapes) -> Extent:
-        """Return the drawn shapes as one region.
-
-        Raises
-        ------
-        ImageError
-            If nothing is drawn.
-        """
-        annotation = self._worked_on()
-        polygons = region_polygons(shapes, annotation.image)
-        if not polygons:
-            raise ImageError(f"{shapes.name}: draw a region first, with three corners or more.")
-        points = np.concatenate(polygons)
-        low, high = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int)
-        height, width = annotation.source.shape
-        box = (
-            max(int(low[0]), 0),
-            max(int(low[1]), 0),
-            min(int(high[0]), height),
-            min(int(high[1]), width),
-        )
-        if box[0] >= box[2] or box[1] >= box[3]:
-            raise ImageError(f"{shapes.name}: the drawn region lies outside the image.")
-        return Extent("region", box, tuple(polygons))
+    # ---- models
 
     def choose_model(self, name: str) -> None:
         """Let a model find the nuclei from now on, also when the app is opened again."""
         self.models.choose(name)
         self.keeping.preferences.automatic_model = self.models.automatic.name
 
-    def segment(self, extent: Extent) -> Segmentation:
-        """Find every nucleus of a part of the image; returns at once.
-
-        Raises
-        ------
-        ImageError
-            If a run is going on already, or all of it is excluded or signed off.
-        """
-        annotation = self._at_rest()
-        if self.segmentation is not None and self.segmentation.running:
-            raise ImageError("A segmentation is running; cancel it first.")
-        if not Ground(extent.polygons, annotation.document.regions).meets(extent.box):
-            raise ImageError(
-                f"All of the {extent.name} is excluded or signed off, and segmenting leaves that "
-                "alone. Lift a region first (Lift in the Correct tab)."
-            )
-        visible = visible_box(annotation.image)
-        centre = ((visible[0] + visible[2]) / 2, (visible[1] + visible[3]) / 2)
-        segmentation = Segmentation(annotation, self.models.automatic, extent, visible, centre)
-        self.segmentation = segmentation
-        segmentation.progressed.connect(self._on_progress)
-        segmentation.finished.connect(self._on_segmented)
-        segmentation.start()
-        return segmentation
-
-    def _on_segmented(self, message: str) -> None:
-        self.progressed.emit(None)
-        self._renew_review()
-        self.said.emit(message)
-        self._prefetching.schedule()
-
-    def _renew_review(self) -> None:
-        if self.annotation is not None:
-            self.annotation.review.renew()
-
-    def cancel(self) -> None:
-        """Stop the run that is going on."""
-        if self.segmentation is not None and self.segmentation.running:
-            self.segmentation.cancel()
-
-    def _worked_on(self) -> Annotation:
+    def worked_on(self) -> Annotation:
+        """Return what is worked on; ImageError if there is no image."""
         if self.annotation is None:
             raise ImageError("Open an image first.")
         return self.annotation
 
-    def _at_rest(self) -> Annotation:
-        annotation = self._worked_on()
+    def at_rest(self) -> Annotation:
+        """Return what is worked on; ImageError while a long change is being made, too."""
+        annotation = self.worked_on()
         if annotation.busy or self._rescheming is not None:
             raise ImageError(BUSY)
         return annotation
@@ -380,7 +301,7 @@ class Workspace:
         Until it has ended, nothing else may change the document; clicks that are not answered yet
         are given up.
         """
-        annotation = self._at_rest()
+        annotation = self.at_rest()
         annotation.asking.drop()
         self._rescheming = Stepping(scheme_change_steps(annotation.document, scheme))
         self._rescheming.ended.connect(self._on_rescheming)
@@ -395,14 +316,15 @@ class Workspace:
 
     def adopt(self, labels: Labels) -> Adoption:
         """Enter the nuclei of a label layer into the document as one step; returns at once."""
-        adoption = Adoption(self._at_rest(), labels)
+        adoption = Adoption(self.at_rest(), labels)
         adoption.finished.connect(self._on_adopted)
         adoption.failed.connect(self._warn)
         adoption.start()
         return adoption
 
     def _on_adopted(self, message: str) -> None:
-        self._renew_review()
+        if self.annotation is not None:
+            self.annotation.reviewing.queue.renew()
         self.said.emit(message)
 
     # ---- export
@@ -417,5 +339,5 @@ class Workspace:
         """
         project = self.keeping.project
         self.exporting.begin(
-            self._worked_on(), None if project is None else project.path, folder, stem, formats
+            self.worked_on(), None if project is None else project.path, folder, stem, formats
         )

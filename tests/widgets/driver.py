@@ -151,7 +151,7 @@ class Driver:
         QApplication.processEvents()
         workspace = self.workspace
         self.until(lambda: self.annotation is None or not self.annotation.tool.pending)
-        self.until(lambda: workspace.segmentation is None or not workspace.segmentation.running)
+        self.until(lambda: not workspace.runs.running)
         QApplication.processEvents()
 
     def until_threads_ended(self) -> None:

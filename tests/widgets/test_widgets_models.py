@@ -35,7 +35,7 @@ def segment(app: Driver) -> None:
 
 def test_the_chosen_model_finds_nuclei_and_the_other_answers_clicks(app, pale):
     app.open(pale)
-    finder = app.workspace.models.others[0]
+    finder = app.workspace.models.named("finder")
     assert finder.host.state == "new", "it is loaded when it is first needed"
     segment(app)
     assert app.document.id_at(PALE) is None

@@ -198,7 +198,7 @@ def test_closing_the_dock_in_the_middle_of_a_run_ends_it_without_a_word(app, dis
     (app.orders / "segment").write_text("wait")
     app.dock.segment_tab.segment.click()
     app.until(lambda: (app.orders / "waiting").exists())
-    run, said = app.workspace.segmentation, list(app.said)
+    run, said = app.workspace.runs.current, list(app.said)
     app.dock.close()
     (app.orders / "segment").unlink()
     assert not run.running
@@ -248,9 +248,9 @@ def test_a_click_that_waits_says_so_at_the_pointer(correcting):
 
 
 def test_a_tile_comes_in_pieces_and_is_one_step_all_the_same(app, discs, monkeypatch):
-    from napari_nucleus.widgets import segmenting
+    from napari_nucleus.widgets import tile_run
 
-    monkeypatch.setattr(segmenting, "AT_ONCE", 2)
+    monkeypatch.setattr(tile_run, "AT_ONCE", 2)
     app.open(discs)
     segment(app)
     assert app.document.count == DISCS

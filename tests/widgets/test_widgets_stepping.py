@@ -68,7 +68,7 @@ def test_while_a_change_is_made_the_user_is_asked_to_wait(crowd):
 def test_a_change_under_way_is_finished_when_the_image_is_left(crowd):
     image = crowd.annotation.image
     choose_all(crowd)
-    crowd.annotation.delete()
+    crowd.annotation.reviewing.delete()
     assert crowd.annotation.busy
     crowd.workspace.set_image(None)
     crowd.dock.work_on(image)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ WRAPPERS = ("model", "state_dict", "model_state", "desc")
 PREFIXES = ("module.", "sam.", "model.")
 
 LEAST = 0.95
-"""Share of a module's tensors that a checkpoint must hold."""
+"""Share of the tensors of each part of a module that a checkpoint must hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +54,16 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
             found: Any = load_file(file)
         else:
             found = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(f"{file}: not a complete weights file ({error}).") from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{file}: holds more than tensors, or is damaged; ask for a file of weights alone."
         ) from error
-    while isinstance(found, dict) and not _tensors(found):
-        inner = next((found[w] for w in WRAPPERS if isinstance(found.get(w), dict)), None)
-        if inner is None:
-            raise WeightsError(f"{file}: holds no tensors by name.")
-        found = inner
-    if not isinstance(found, dict):
+    except Exception as error:  # what a reader raises on damaged bytes is of any kind
+        raise WeightsError(f"{file}: not a complete weights file ({error}).") from error
+    state = _unwrapped(found)
+    if not state:
         raise WeightsError(f"{file}: holds no tensors by name.")
-    return without_prefixes(_tensors(found))
+    return without_prefixes(state)
 
 
 def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -91,8 +86,8 @@ def load_into(
     Raises
     ------
     WeightsError
-        If a shape does not fit, a value is not finite, or less than 95 % of the module's tensors
-        are there.
+        If a shape does not fit, a value is not finite, or less than 95 % of the tensors of one of
+        the module's parts are there.
     """
     own = module.state_dict()
     shared = {name: value for name, value in state.items() if name in own}
@@ -105,11 +100,7 @@ def load_into(
             )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise WeightsError(f"{file.name}: {name} holds NaN or infinity; the file is damaged.")
-    if len(shared) < LEAST * len(own):
-        raise WeightsError(
-            f"{file.name}: holds {len(shared)} of the {len(own)} tensors that the model needs; "
-            f"{', '.join(missing[:3])} and others are missing."
-        )
+    _check_complete(set(own), set(shared), file)
     module.load_state_dict(
         {name: value.to(own[name].dtype) for name, value in shared.items()}, strict=False
     )
@@ -119,5 +110,24 @@ def load_into(
     )
 
 
-def _tensors(found: dict[Any, Any]) -> dict[str, Tensor]:
-    return {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Tensor)}
+def _check_complete(own: set[str], shared: set[str], file: Path) -> None:
+    """Refuse a state that lacks much of a part; counts of batches are nothing to lack."""
+    needed = {name for name in own if not name.endswith("num_batches_tracked")}
+    for part in sorted({name.split(".")[0] for name in needed}):
+        names = {name for name in needed if name.split(".")[0] == part}
+        if len(names & shared) < LEAST * len(names):
+            missing = sorted(names - shared)
+            raise WeightsError(
+                f"{file.name}: holds {len(names & shared)} of the {len(names)} tensors that the "
+                f"model's {part} needs; it lacks {', '.join(missing[:3])}"
+                f"{' and others' if len(missing) > 3 else ''}."
+            )
+
+
+def _unwrapped(found: Any, depth: int = len(WRAPPERS)) -> dict[str, Tensor]:
+    """Return the tensors in the innermost wrapper, beside which others may count steps."""
+    if not isinstance(found, dict) or not depth:
+        return {}
+    inside = (_unwrapped(found.get(w), depth - 1) for w in WRAPPERS)
+    own = {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    return next((state for state in inside if state), own)

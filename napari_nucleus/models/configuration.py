@@ -25,7 +25,10 @@ def from_plain(cls: Any, values: dict[str, Any]) -> Any:
         default = factory() if callable(factory) else None
         if is_dataclass(default):
             value = from_plain(type(default), value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
+        arguments[name] = _tuples(value)
     return cls(**arguments)
+
+
+def _tuples(value: Any) -> Any:
+    """Return a value with its lists as tuples, at every depth."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

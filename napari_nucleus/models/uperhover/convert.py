@@ -8,6 +8,8 @@ row for each class, the one with two), projections by their shapes.
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import torch
@@ -27,26 +29,43 @@ _BLOCK = {
     "norm2": "norm2",
     "mlp.fc2": "mlp.down_proj",
 }
+_IN_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.(\w+)")
 _ANCHOR = "blocks.0.attn.qkv.weight"
 _HEAD_ANCHOR = "psp_modules.0.1.conv.weight"
+_HEAD_PARTS = (
+    "psp_modules",
+    "bottleneck",
+    "lateral_convs",
+    "fpn_convs",
+    "fpn_bottleneck",
+    "classifier",
+)
 
 
 def trunk_of_timm(
-    state: dict[str, Tensor], config: EncoderConfig
+    state: dict[str, Tensor], config: EncoderConfig, file: Path
 ) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Return a timm vision transformer's tensors under the names of the trunk.
+    """Return a timm vision transformer's tensors, read from ``file``, under the trunk's names.
 
     Returns
     -------
     The tensors, the names of the state that have no place, and the names that were brought to
     another grid.
+
+    Raises
+    ------
+    WeightsError
+        If packed layers or the positional embedding cannot be taken apart.
     """
     trunk: dict[str, Tensor] = {}
     surplus, reshaped = [], []
     for name, value in state.items():
-        if name.startswith("blocks."):
-            _, number, rest = name.split(".", 2)
-            trunk |= _block(f"encoder.layer.{number}.", rest, value, surplus, name)
+        if within := _IN_BLOCK.fullmatch(name):
+            number, part, kind = within.groups()
+            placed = _block(part, kind, value, f"{file.name}: {name}")
+            trunk |= {f"encoder.layer.{number}.{k}": v for k, v in placed.items()}
+            if not placed:
+                surplus.append(name)
         elif name == "cls_token":
             trunk["embeddings.cls_token"] = value
         elif name == "reg_token":
@@ -55,52 +74,55 @@ def trunk_of_timm(
             trunk[f"embeddings.patch_embeddings.projection.{name.rsplit('.', 1)[1]}"] = value
         elif name == "pos_embed":
             side = config.image_size // config.patch_size
-            positions = _positions(value, side)
-            if positions.shape[1] != value.shape[1] + 1:
-                reshaped.append("embeddings.position_embeddings")
-            trunk["embeddings.position_embeddings"] = positions
+            positions = "embeddings.position_embeddings"
+            trunk[positions], resized = _positions(value, side, f"{file.name}: {name}")
+            if resized:
+                reshaped.append(positions)
         else:
             surplus.append(name)
     return trunk, surplus, reshaped
 
 
-def _block(
-    begin: str, rest: str, value: Tensor, surplus: list[str], name: str
-) -> dict[str, Tensor]:
-    part, kind = rest.rsplit(".", 1)
+def _block(part: str, kind: str, value: Tensor, name: str) -> dict[str, Tensor]:
+    """Return what becomes of a block's tensor ``part.kind``; nothing where it has no place."""
     if part in _BLOCK:
-        return {f"{begin}{_BLOCK[part]}.{kind}": value}
+        return {f"{_BLOCK[part]}.{kind}": value}
     if part == "attn.qkv":
-        names = ("q_proj", "k_proj", "v_proj")
-        return {
-            f"{begin}attention.{n}.{kind}": v for n, v in zip(names, value.chunk(3), strict=True)
-        }
+        parts = _unpacked(value, 3, name)
+        return {f"attention.{n}_proj.{kind}": v for n, v in zip("qkv", parts, strict=True)}
     if part == "mlp.fc1":
-        gate, up = value.chunk(2)
-        return {f"{begin}mlp.gate_proj.{kind}": gate, f"{begin}mlp.up_proj.{kind}": up}
+        gate, up = _unpacked(value, 2, name)
+        return {f"mlp.gate_proj.{kind}": gate, f"mlp.up_proj.{kind}": up}
     if part in ("ls1", "ls2"):
-        return {f"{begin}layer_scale{part[2]}.lambda1": value}
-    surplus.append(name)
+        return {f"layer_scale{part[2]}.lambda1": value}
     return {}
 
 
-def _positions(value: Tensor, side: int) -> Tensor:
-    """Return ``(1, 1 + side², dim)`` of a timm embedding ``(1, n², dim)``; the class token's is 0.
+def _unpacked(value: Tensor, n: int, name: str) -> tuple[Tensor, ...]:
+    if value.ndim == 0 or value.shape[0] % n:
+        raise WeightsError(f"{name} is {tuple(value.shape)}, not {n} layers in one.")
+    return value.chunk(n)
 
-    An embedding that has the class token's in front keeps it.
+
+def _positions(value: Tensor, side: int, name: str) -> tuple[Tensor, bool]:
+    """Return ``(1, 1 + side², dim)`` of a timm embedding ``(1, n², dim)``, and whether n differs.
+
+    The class token's position is 0; an embedding that has it in front keeps it.
     """
-    n = round((value.shape[1]) ** 0.5)
-    first = value.new_zeros(1, 1, value.shape[2])
-    if n * n != value.shape[1]:
-        first, value = value[:, :1], value[:, 1:]
-        n = round(value.shape[1] ** 0.5)
+    tokens = value.shape[1] if value.ndim == 3 and value.shape[0] == 1 else 0
+    with_class = math.isqrt(tokens) ** 2 != tokens
+    n = math.isqrt(tokens - with_class)
+    if not tokens or n * n + with_class != tokens:
+        raise WeightsError(f"{name} is {tuple(value.shape)}, no positions of a square grid.")
+    first = value[:, :1] if with_class else value.new_zeros(1, 1, value.shape[2])
+    value = value[:, with_class:]
     if n != side:
         grid = value.reshape(1, n, n, -1).permute(0, 3, 1, 2)
         grid = F.interpolate(
             grid.float(), (side, side), mode="bicubic", align_corners=False, antialias=True
         )
         value = grid.to(value.dtype).permute(0, 2, 3, 1).reshape(1, side * side, -1)
-    return torch.cat([first, value], dim=1)
+    return torch.cat([first, value], dim=1), n != side
 
 
 def load_encoder(network: UperHover, file: Path) -> LoadReport:
@@ -112,11 +134,9 @@ def load_encoder(network: UperHover, file: Path) -> LoadReport:
         If the file is not readable or holds less than 95 % of the encoder.
     """
     state = read_checkpoint(file)
-    prefix = _prefix_of(state, _ANCHOR)
-    if prefix is None:
-        raise WeightsError(f"{file.name}: holds no vision transformer as timm names it.")
+    prefix = _prefix_of_encoder(state, file)
     inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    trunk, surplus, reshaped = trunk_of_timm(inner, network.config.encoder)
+    trunk, surplus, reshaped = trunk_of_timm(inner, network.config.encoder, file)
     mask = network.encoder.trunk.state_dict()["embeddings.mask_token"]
     trunk.setdefault("embeddings.mask_token", mask)
     return load_into(network.encoder.trunk, trunk, file, surplus, reshaped)
@@ -128,28 +148,30 @@ def load_checkpoint(network: UperHover, file: Path) -> LoadReport:
     Raises
     ------
     WeightsError
-        If the file is not readable, a part is missing, or less than 95 % of the tensors are there.
+        If the file is not readable, a part is missing or there twice, or less than 95 % of its
+        tensors are there.
     """
     state = read_checkpoint(file)
     if any(name.startswith("encoder.trunk.") for name in state):
         return load_into(network, state, file)
-    prefix = _prefix_of(state, _ANCHOR)
-    if prefix is None:
-        raise WeightsError(f"{file.name}: holds no vision transformer as timm names it.")
+    prefix = _prefix_of_encoder(state, file)
     heads = _heads(state, network, file)
-    projections = _projections(state, network.config.encoder, file)
+    rest = {k: v for k, v in state.items() if k not in heads}
+    projections = _projections(rest, network.config.encoder, file)
     inside = {
         k.removeprefix(prefix): v
-        for k, v in state.items()
-        if k.startswith(prefix) and k not in heads and k not in projections
+        for k, v in rest.items()
+        if k.startswith(prefix) and k not in projections
     }
-    trunk, surplus, reshaped = trunk_of_timm(inside, network.config.encoder)
+    trunk, surplus, reshaped = trunk_of_timm(inside, network.config.encoder, file)
     named = {f"encoder.trunk.{k}": v for k, v in trunk.items()}
     named |= {new: state[old] for old, new in {**heads, **projections}.items()}
+    for level, dim in enumerate(network.config.encoder.pyramid_dims):
+        named.setdefault(f"encoder.projections.{level}.1.bias", torch.zeros(dim))
     # The token of masked patches is never looked at.
     mask = "encoder.trunk.embeddings.mask_token"
     named.setdefault(mask, network.state_dict()[mask])
-    others = [k for k in state if not k.startswith(prefix) and k not in heads | projections]
+    others = [k for k in rest if not k.startswith(prefix) and k not in projections]
     return load_into(
         network,
         named,
@@ -159,9 +181,17 @@ def load_checkpoint(network: UperHover, file: Path) -> LoadReport:
     )
 
 
-def _prefix_of(state: dict[str, Tensor], anchor: str) -> str | None:
-    """Return what stands before ``anchor`` in the one name that ends with it."""
-    return next((n.removesuffix(anchor) for n in state if n.endswith(anchor)), None)
+def _prefix_of_encoder(state: dict[str, Tensor], file: Path) -> str:
+    """Return what stands before the names of the one vision transformer."""
+    found = [n.removesuffix(_ANCHOR) for n in state if n.endswith(_ANCHOR)]
+    if not found:
+        raise WeightsError(f"{file.name}: holds no vision transformer as timm names it.")
+    if len(found) > 1:
+        raise WeightsError(
+            f"{file.name}: holds several vision transformers ({', '.join(map(repr, found))}); "
+            "leave the one that counts."
+        )
+    return found[0]
 
 
 def _heads(state: dict[str, Tensor], network: UperHover, file: Path) -> dict[str, str]:
@@ -172,15 +202,19 @@ def _heads(state: dict[str, Tensor], network: UperHover, file: Path) -> dict[str
     for name in [n for n in state if n.endswith(_HEAD_ANCHOR)]:
         prefix = name.removesuffix(_HEAD_ANCHOR)
         classifier = state.get(f"{prefix}classifier.weight")
-        head = None if classifier is None else rows.get(classifier.shape[0])
+        head = rows.get(classifier.shape[0]) if classifier is not None and classifier.ndim else None
         if head is None:
             raise WeightsError(
                 f"{file.name}: the head {prefix!r} gives neither {' nor '.join(map(str, rows))} "
                 "maps; these weights have other classes."
             )
+        if head in seen:
+            raise WeightsError(f"{file.name}: holds several heads for {head}, such as {prefix!r}.")
         seen.add(head)
         found |= {
-            k: f"{head}.decode_head.{k.removeprefix(prefix)}" for k in state if k.startswith(prefix)
+            k: f"{head}.decode_head.{k.removeprefix(prefix)}"
+            for k in state
+            if k.startswith(prefix) and k.removeprefix(prefix).split(".")[0] in _HEAD_PARTS
         }
     lacking = sorted(set(rows.values()) - seen)
     if lacking:

@@ -8,6 +8,7 @@ import sys
 NAMES = (
     "startup",
     "metrics",
+    "tme",
     "polygons",
     "document",
     "generator",

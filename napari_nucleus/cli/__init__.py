@@ -1,4 +1,4 @@
-"""The command line: ``napari-nucleus segment | evaluate | train | models | doctor | demo | open``.
+"""The command line: ``napari-nucleus segment | measure | train | open`` and smaller commands.
 
 Knows files and words; the work is done elsewhere and imported when it is needed, so that ``--help``
 is instant. Errors addressed to the user end with exit code 2 and one line each, never a traceback.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(evaluate.app, name="evaluate")
+
+
+class Thresholds(StrEnum):
+    """Which pixels thresholds in pixels are meant for."""
+
+    EQUIVALENT = "equivalent"
+    NATIVE = "native"
 
 
 def main() -> None:
@@ -82,6 +90,49 @@ def segment(
 
 def _report(message: str) -> None:
     typer.echo(message)
+
+
+@app.command()
+def measure(
+    labels: Annotated[Path, typer.Argument(help="Label map (TIFF, PNG, NPY) or project.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Classes of the nuclei: CSV with id and class, JSON, or a class map."),
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per pixel; by default what the file says.")
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="Scheme of the classes: PanNuke, CoNSeP or MoNuSAC.")
+    ] = None,
+    thresholds: Annotated[
+        Thresholds, typer.Option(help="Pixels of thresholds: of 0.25 µm, or those at hand.")
+    ] = Thresholds.EQUIVALENT,
+    tumour_known: Annotated[
+        bool | None,
+        typer.Option(
+            "--tumour-known/--epithelium-merged",
+            help="Whether neoplastic and benign epithelial nuclei were told apart; by default as "
+            "the class scheme and the model say.",
+            show_default=False,
+        ),
+    ] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="GeoJSON of regions to compare with the whole image.")
+    ] = None,
+    border: Annotated[
+        Path | None, typer.Option(help="GeoJSON of what the tumour border goes around.")
+    ] = None,
+    exclude: Annotated[Path | None, typer.Option(help="GeoJSON of what is left out.")] = None,
+) -> None:
+    """Measure the microenvironment: JSON, tables, figures and a report, STEM_tme.*."""
+    from napari_nucleus.cli.measure import MeasureOrder, measure_file
+
+    order = MeasureOrder(
+        labels, classes, out, mpp, scheme, thresholds.value, tumour_known, regions, border, exclude
+    )
+    measure_file(order, _report)
 
 
 @app.command()

@@ -41,9 +41,6 @@ LARGEST_ENTROPY = 1.6
 FEWEST_IN_CURVE = 10
 """Curves from or to fewer nuclei are steps that say little; they are in the JSON only."""
 
-LEAST_BAND = 0.1
-"""Bands of less than this part of the median area are not drawn."""
-
 
 def composition_figure(measurement: TmeMeasurement, scheme: ClassScheme = PANNUKE) -> Figure:
     """Draw how many nuclei there are of each class, their share and their density.
@@ -151,9 +148,8 @@ def infiltration_figure(measurement: TmeMeasurement, scheme: ClassScheme = PANNU
     present = [i for i in measurement.class_ids if bands.counts[:, i].any()]
     figure, _ = _figure(0.95 * max(len(present), 1) + 0.7, axes=False)
     panels = figure.subplots(max(len(present), 1), 1, sharex=True, squeeze=False)[:, 0]
-    wide = bands.areas_mm2 >= LEAST_BAND * np.median(bands.areas_mm2)
     for axes, class_id in zip(panels, present, strict=False):
-        densities = np.where(wide, bands.densities_per_mm2[:, class_id], np.nan)
+        densities = np.where(bands.sizeable, bands.densities_per_mm2[:, class_id], np.nan)
         color = _color(scheme, class_id)
         axes.stairs(densities, bands.edges_um, fill=True, color=(*color, 0.35))
         axes.stairs(densities, bands.edges_um, baseline=None, color=color, linewidth=1.4)

@@ -25,7 +25,11 @@ __all__ = [
     "pair_distances",
 ]
 
-RADII_UM = np.arange(0.0, 100.5, 1.0)
+LEAST_BAND = 0.1
+"""A band of less than this part of the median area is a sliver."""
+
+STEP_UM = 1.0
+RADII_UM = np.arange(101) * STEP_UM
 """Distances at which the curves are given."""
 
 
@@ -98,6 +102,11 @@ class Infiltration:
         areas = self.areas_mm2[:, None]
         return np.divide(self.counts, areas, out=np.zeros(self.counts.shape), where=areas > 0)
 
+    @property
+    def sizeable(self) -> NDArray[np.bool_]:
+        """Which bands are more than a sliver, so that their densities say something, ``(b,)``."""
+        return self.areas_mm2 >= LEAST_BAND * np.median(self.areas_mm2)
+
 
 def densities_per_mm2(counts: NDArray[np.int64], area_mm2: float) -> dict[int, float | None]:
     """Return cells per mm² by class id, under 0 of all together; None without an area."""
@@ -143,9 +152,9 @@ def neighbour_curves(
 def _kaplan_meier(distance_um: NDArray, edge_um: NDArray) -> NDArray[np.float64]:
     """Return G at `RADII_UM`; who is nearer to the edge than to a neighbour counts up to there."""
     seen = distance_um <= edge_um
-    # An event at a radius itself has happened by then.
-    step = np.searchsorted(RADII_UM, np.minimum(distance_um, edge_um), side="left")
     n_steps = len(RADII_UM) + 1
+    # An event at a radius itself has happened by then.
+    step = np.ceil(np.minimum(distance_um, edge_um) / STEP_UM).clip(max=n_steps - 1).astype(int)
     events = np.bincount(step[seen], minlength=n_steps)
     ends = np.bincount(step, minlength=n_steps)
     at_risk = len(step) - np.append(0, np.cumsum(ends)[:-1])

@@ -37,7 +37,9 @@ MOST_CHANGES = 250
 
 
 class LiveTme:
-    """Keeps the table of cells of an area up with changes.
+    """Keeps the table of cells of an area up with changes; to be used from one thread.
+
+    An area is measured as if it were alone: neighbours outside of it do not count.
 
     Parameters
     ----------

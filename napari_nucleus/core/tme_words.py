@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_nucleus.core.tme import CLASS_NAMES, Features, TmeSettings
+from napari_nucleus.core.tme import CLASS_NAMES, EQUIVALENT_MPP, Features, TmeSettings
+from napari_nucleus.core.tme_phenotypes import THRESHOLDS, Axis, axis_feature
 
 __all__ = [
     "FeatureRow",
+    "axis_rule",
+    "axis_title",
     "class_title",
     "feature_rows",
     "feature_text",
@@ -93,6 +96,22 @@ def feature_rows(features: Features, settings: TmeSettings) -> list[FeatureRow]:
         text = feature_text(key, features[key])
         rows.append(FeatureRow(key, feature_title(key, settings), text, feature_unit(key)))
     return rows
+
+
+def axis_title(axis: Axis) -> str:
+    """Return what an axis is called."""
+    return axis.value.replace("_", " ").capitalize()
+
+
+def axis_rule(axis: Axis, settings: TmeSettings) -> str:
+    """Return, in words, what the label of an axis follows from."""
+    key = axis_feature(axis, settings)
+    low, high = THRESHOLDS[axis]
+    unit = feature_unit(key)
+    if unit.startswith("px") and settings.thresholds_px == "equivalent":
+        unit += f" of {EQUIVALENT_MPP:g} µm"
+    unit = f" {unit}" if unit else ""
+    return f"{feature_title(key, settings)}: low below {low:g}, high above {high:g}{unit}"
 
 
 def class_title(class_id: int, settings: TmeSettings) -> str:

@@ -1,4 +1,4 @@
-"""Files that are either complete or not there at all.
+"""Files that are either complete or not there at all, alone or several that belong together.
 
 A file is written under another name beside its target, forced to the disk and then renamed, which
 every file system does at once. Whatever goes wrong, the target is as it was before.
@@ -7,6 +7,8 @@ every file system does at once. Whatever goes wrong, the target is as it was bef
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ from typing import BinaryIO
 
 from napari_nucleus.errors import AnnotationError
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "replacing_together"]
 
 
 @contextmanager
@@ -44,3 +46,38 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(out_dir: str | os.PathLike[str], what: str) -> Iterator[Path]:
+    """Give a folder whose files move into ``out_dir`` when the block ends without an error.
+
+    Parameters
+    ----------
+    out_dir
+        Folder; it is made if it is not there.
+    what
+        What the files are about, to begin an error with.
+
+    Raises
+    ------
+    AnnotationError
+        If a file cannot be written; those that were there are as they were.
+    """
+    out_dir = Path(out_dir)
+    part = None
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".export-", dir=out_dir))
+        yield part
+        for file in sorted(part.iterdir()):
+            os.replace(file, out_dir / file.name)
+    except OSError as error:
+        raise AnnotationError(
+            f"{what}: nothing could be written into the folder {out_dir.name!r} "
+            f"({error.strerror or error}). Choose another folder or make room, then export again."
+        ) from error
+    finally:
+        if part is not None:
+            with suppress(OSError):
+                shutil.rmtree(part)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ignore_progress
 from napari_nucleus.errors import AnnotationError
+from napari_nucleus.io.atomic import replacing_together
 from napari_nucleus.io.geojson import NUCLEI_NAMESPACE, write_geojson
 from napari_nucleus.io.labels import write_labels
 from napari_nucleus.io.overlay import write_overlay
@@ -100,24 +98,10 @@ def write_all(
     chosen = [(f"{stem}{ENDINGS[name]}", writers[name]) for name in writers if name in formats]
     if cancel is None:
         cancel = Cancel()
-    part = None
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".export-", dir=out_dir))
+    with replacing_together(out_dir, stem) as part:
         for number, (name, write) in enumerate(chosen):
             cancel.check()
             progress(Progress(number, len(chosen), f"Export: {name}"))
             write(part / name)
         cancel.check()
-        for name, _ in chosen:
-            os.replace(part / name, out_dir / name)
-    except OSError as error:
-        raise AnnotationError(
-            f"{stem}: nothing could be written into the folder {out_dir.name!r} "
-            f"({error.strerror or error}). Choose another folder or make room, then export again."
-        ) from error
-    finally:
-        if part is not None:
-            with suppress(OSError):
-                shutil.rmtree(part)
     return [out_dir / name for name, _ in chosen]

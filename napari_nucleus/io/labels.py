@@ -23,7 +23,7 @@ from napari_nucleus.errors import LabelsError, NucleusError
 from napari_nucleus.io.atomic import replacing
 from napari_nucleus.io.pixel_size import PixelSize, pixel_size_of_dpi, pixel_size_of_tiff
 
-__all__ = ["LabelFile", "read_labels", "write_labels"]
+__all__ = ["LabelFile", "provenance_in", "read_labels", "read_plane", "write_labels"]
 
 TILE = 512
 
@@ -59,17 +59,8 @@ def read_labels(
     LabelsError
         If the file cannot be read, holds no label map, or is not of the image's size.
     """
-    path = Path(path)
-    name = path.name
-    try:
-        array, pixel_size = _read(path, name)
-    except NucleusError:
-        raise
-    except FileNotFoundError as error:
-        raise LabelsError(f"{name}: there is no such file (any more).") from error
-    except Exception as error:  # each decoder has its own kinds of error
-        reason = getattr(error, "strerror", None) or error
-        raise LabelsError(f"{name}: the file is damaged or cannot be read ({reason}).") from error
+    name = Path(path).name
+    array, pixel_size = read_plane(path)
     labels = check_labels(array, name)
     if not labels.size:
         raise LabelsError(f"{name}: the label map has no pixels (shape {labels.shape}).")
@@ -79,6 +70,28 @@ def read_labels(
             f"{image_shape[1]} x {image_shape[0]}; export labels at the image's full resolution."
         )
     return LabelFile(labels, pixel_size)
+
+
+def read_plane(path: str | os.PathLike[str]) -> tuple[NDArray, PixelSize]:
+    """Return the numbers in a TIFF, PNG or NPY file, whatever they mean, and its pixel size.
+
+    Raises
+    ------
+    LabelsError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        return _read(path, path.name)
+    except NucleusError:
+        raise
+    except FileNotFoundError as error:
+        raise LabelsError(f"{path.name}: there is no such file (any more).") from error
+    except Exception as error:  # each decoder has its own kinds of error
+        reason = getattr(error, "strerror", None) or error
+        raise LabelsError(
+            f"{path.name}: the file is damaged or cannot be read ({reason})."
+        ) from error
 
 
 def _read(path: Path, name: str) -> tuple[NDArray, PixelSize]:
@@ -96,6 +109,26 @@ def _read(path: Path, name: str) -> tuple[NDArray, PixelSize]:
     with Image.open(path, formats=("PNG",)) as picture:
         pixel_size = pixel_size_of_dpi(picture.info.get("dpi"), name, "PNG resolution")
         return np.asarray(picture), pixel_size
+
+
+def provenance_in(path: str | os.PathLike[str]) -> dict[str, str | float | int]:
+    """Return what `write_labels` noted of what made the labels of a file; empty if it was another.
+
+    Raises
+    ------
+    LabelsError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            value = json.loads(tiff.pages.first.description)
+    except OSError as error:
+        raise LabelsError(f"{path.name}: the file cannot be read ({error.strerror}).") from error
+    except (tifffile.TiffFileError, ValueError):
+        return {}
+    plain = value.items() if isinstance(value, dict) else ()
+    return {k: v for k, v in plain if isinstance(v, str | float | int)}
 
 
 def _one_plane(array: NDArray) -> NDArray:

@@ -20,7 +20,13 @@ from napari_nucleus.core.morphology import Measurements, measure
 from napari_nucleus.core.nuclei import Nuclei, check_labels
 from napari_nucleus.core.polygons import polygons_of_labels
 
-__all__ = ["Provenance", "SegmentationResult", "result_of_labels", "result_of_nuclei"]
+__all__ = [
+    "Provenance",
+    "SegmentationResult",
+    "check_provenance",
+    "result_of_labels",
+    "result_of_nuclei",
+]
 
 Provenance = Mapping[str, str | float | int]
 """What made a result: model, weights digest, version, when. No paths, no names of files."""
@@ -64,9 +70,7 @@ class SegmentationResult:
         if not np.array_equal(present[present > 0], self.ids):
             raise ValueError("ids are not those of the labels, in ascending order")
         check_mpp(self.mpp, "result")
-        for key, value in self.provenance.items():
-            if isinstance(value, str) and _is_path(value):
-                raise ValueError(f"provenance {key!r} is a path, which must not be exported")
+        check_provenance(self.provenance)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,6 +95,13 @@ class SegmentationResult:
     def polygons(self) -> NDArray[np.object_]:
         """Exact outline of each nucleus, in pixels; see `napari_nucleus.core.polygons`."""
         return polygons_of_labels(self.labels)[1]
+
+
+def check_provenance(provenance: Provenance) -> None:
+    """Raise `ValueError` where exported files would say where something lies on this machine."""
+    for key, value in provenance.items():
+        if isinstance(value, str) and _is_path(value):
+            raise ValueError(f"provenance {key!r} is a path, which must not be exported")
 
 
 def _is_path(value: str) -> bool:

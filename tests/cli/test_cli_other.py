@@ -17,7 +17,7 @@ from napari_nucleus.io.images import open_image
 from napari_nucleus.models import zoo
 from napari_nucleus.session.project import ImageReference, Project
 
-COMMANDS = ("segment", "evaluate", "train", "models", "card", "doctor", "demo", "open")
+COMMANDS = ("segment", "measure", "evaluate", "train", "models", "card", "doctor", "demo", "open")
 
 
 def test_the_version_is_printed(command):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from napari_nucleus.errors import AnnotationError, LabelsError
 from napari_nucleus.io.images import open_image
-from napari_nucleus.io.labels import read_labels, write_labels
+from napari_nucleus.io.labels import provenance_in, read_labels, write_labels
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.2498, 0.499, 1 / 3, 2.0])
@@ -134,3 +134,15 @@ def test_a_fault_of_the_disk_leaves_the_file_as_it_was(
     with pytest.raises(AnnotationError, match=f"a.tif could not be written .{unwritable}"):
         write_labels(tmp_path / "out" / "a.tif", labels, 0.25)
     assert_untouched()
+
+
+def test_what_made_a_label_map_is_read_back_from_it(tmp_path):
+    file = tmp_path / "a.tif"
+    write_labels(file, np.ones((4, 5), np.int32), 0.25, {"model": "nano", "mpp": 0.25})
+    assert provenance_in(file) == {"model": "nano", "mpp": 0.25}
+    write_labels(file, np.ones((4, 5), np.int32))
+    assert provenance_in(file) == {}
+    np.save(tmp_path / "a.npy", np.ones((4, 5), np.int32))
+    assert provenance_in(tmp_path / "a.npy") == {}
+    with pytest.raises(LabelsError, match=r"none\.tif"):
+        provenance_in(tmp_path / "none.tif")

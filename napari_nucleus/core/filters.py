@@ -15,13 +15,34 @@ from scipy import ndimage
 
 from napari_nucleus.core.geometry import Box, clip_box, pad_box
 
-__all__ = ["binomial_blur", "blocks", "distance_to_background", "gradient", "window"]
+__all__ = [
+    "bands",
+    "binomial_blur",
+    "blocks",
+    "distance_to_background",
+    "gradient",
+    "opened",
+    "window",
+]
 
 BLOCK = 256
 """Side of a block in pixels."""
 
+BAND = 1 << 17
+"""Pixels of a band of rows, about."""
+
+MOST_SUMS = 32
+"""Additions of neighbours after which a sum is scaled back to a mean."""
+
 LARGEST_DISTANCE = 100
 """Distances up to here are found in blocks; components that are thicker are done apart."""
+
+
+def bands(shape: tuple[int, int]) -> Iterator[slice]:
+    """Cut a map into bands of rows."""
+    rows = max(BAND // max(shape[1], 1), 1)
+    for y0 in range(0, shape[0], rows):
+        yield slice(y0, min(y0 + rows, shape[0]))
 
 
 def blocks(mask: NDArray[np.bool_]) -> Iterator[Box]:
@@ -34,14 +55,15 @@ def blocks(mask: NDArray[np.bool_]) -> Iterator[Box]:
                 yield box
 
 
-def window(values: NDArray, box: Box, by: int, dtype: type[np.floating]) -> NDArray[np.floating]:
+def window(values: NDArray, box: Box, by: int) -> NDArray[np.floating]:
     """Return the pixels of a box and of ``by`` pixels around it; the map is mirrored at its edges.
 
-    The pixel on the edge is not repeated (OpenCV's ``BORDER_REFLECT_101``).
+    The pixel on the edge is not repeated (OpenCV's ``BORDER_REFLECT_101``). float64 stays, all
+    else becomes float32.
     """
     y0, x0, y1, x1 = pad_box(box, by)
     a, b, c, d = clip_box((y0, x0, y1, x1), (values.shape[0], values.shape[1]))
-    part = values[a:c, b:d].astype(dtype)
+    part = values[a:c, b:d].astype(np.float64 if values.dtype == np.float64 else np.float32)
     if (a, b, c, d) == (y0, x0, y1, x1):
         return part
     return np.pad(part, ((a - y0, y1 - c), (b - x0, x1 - d)), mode="reflect")
@@ -65,24 +87,26 @@ def gradient(padded: NDArray[np.floating], size: int, axis: int) -> NDArray[np.f
         ``(h - size + 1, w - size + 1)``; 1 where the map rises by 1 per pixel.
     """
     along, across = (1, padded.shape[1]) if axis == 1 else (padded.shape[1], 1)
-    flat = _sums(padded.reshape(-1), along, size - 2)
-    flat = _sums(flat[along:] - flat[:-along], across, size - 1)
-    flat *= 0.5 ** (2 * size - 3)
+    flat = _means(padded.reshape(-1), along, size - 2)
+    flat = _means(flat[along:] - flat[:-along], across, size - 1)
     return _inner(flat, padded.shape, size - 1)
 
 
 def binomial_blur(padded: NDArray[np.floating], radius: int) -> NDArray[np.floating]:
     """Blur by a binomial of variance ``radius / 2``; the answer is ``radius`` smaller all round."""
-    flat = _sums(padded.reshape(-1), 1, 2 * radius)
-    flat = _sums(flat, padded.shape[1], 2 * radius)
-    flat *= 0.5 ** (4 * radius)
+    flat = _means(padded.reshape(-1), 1, 2 * radius)
+    flat = _means(flat, padded.shape[1], 2 * radius)
     return _inner(flat, padded.shape, 2 * radius)
 
 
-def _sums(flat: NDArray[np.floating], step: int, times: int) -> NDArray[np.floating]:
-    """Add to each value the one ``step`` behind it, ``times`` times."""
-    for _ in range(times):
-        flat = flat[:-step] + flat[step:]
+def _means(flat: NDArray[np.floating], step: int, times: int) -> NDArray[np.floating]:
+    """Put the mean of it and of the one ``step`` behind it for each value, ``times`` times."""
+    while times > 0:
+        now = min(times, MOST_SUMS)
+        for _ in range(now):
+            flat = flat[:-step] + flat[step:]
+        flat *= 0.5**now
+        times -= now
     return flat
 
 
@@ -95,6 +119,40 @@ def _inner(flat: NDArray, shape: tuple[int, ...], lost: int) -> NDArray[np.float
         (width * flat.itemsize, flat.itemsize),
         writeable=False,
     )
+
+
+def opened(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """Open a mask with an ellipse of ``size`` x ``size`` pixels, as OpenCV draws and applies it.
+
+    What lies beyond the map neither erodes nor grows anything.
+    """
+    radius = size // 2
+    eroded = _every_or_any(mask, radius, np.logical_and)
+    return _every_or_any(eroded, radius, np.logical_or)
+
+
+def _every_or_any(mask: NDArray[np.bool_], radius: int, join: np.ufunc) -> NDArray[np.bool_]:
+    """Join the pixels under an ellipse around each pixel by and or by or."""
+    if not radius:
+        return mask
+    padded = np.pad(mask, radius, constant_values=join is np.logical_and)
+    width = padded.shape[1]
+    run = padded.reshape(-1)
+    rows = {0: run}
+    for half in range(1, radius + 1):
+        # A run of 2 half + 1 pixels begins at its first pixel, and so half before its middle.
+        run = join(run[:-2], join(run[1:-1], run[2:])) if half == 1 else join(run[:-2], run[2:])
+        rows[half] = run
+    length = mask.shape[0] * width - 2 * radius
+    joined = None
+    for dy in range(-radius, radius + 1):
+        half = round(np.sqrt(radius**2 - dy**2))
+        begin = (radius + dy) * width + radius - half
+        part = rows[half][begin : begin + length]
+        joined = part.copy() if joined is None else join(joined, part, out=joined)
+    assert joined is not None
+    whole = np.append(joined, np.zeros(2 * radius, bool)).reshape(mask.shape[0], width)
+    return whole[:, : mask.shape[1]]
 
 
 def distance_to_background(components: NDArray[np.int32]) -> NDArray[np.float32]:

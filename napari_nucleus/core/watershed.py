@@ -1,114 +1,147 @@
 """Nuclei out of a network's maps: foreground, offsets to the centre (HV) and classes.
 
-Offsets rise from -1 to 1 across a nucleus and drop where two nuclei touch. The distance to the
-background, lowered where offsets drop, is a landscape: its peaks are the seeds of a compact
-watershed (SegTME-UNI2).
+Two ways to divide the foreground into nuclei. ``"energy"``: the distance to the background,
+lowered where offsets drop, is a landscape whose peaks seed a compact watershed (SegTME-UNI2).
+``"hovernet"``: HoVer-Net's published post-processing.
 
-All constants are fixed, and a connected component of the foreground is worked on by itself. What
-comes of it hence depends on the maps a few pixels around it and on nothing else: the same nuclei
-in a tile and in the whole image.
+All constants are fixed and a connected component of the foreground is worked on by itself, so
+that its nuclei depend on the maps `reach` pixels around it and on nothing else: they are the same
+in a tile and in the whole image. What HoVer-Net takes from the whole map, the limits of the
+slopes of its offsets, is a constant here; `map_limits` gives the published ones of a map.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
 from skimage.segmentation import watershed
 
-from napari_nucleus.core.filters import (
-    binomial_blur,
-    blocks,
-    distance_to_background,
-    gradient,
-    window,
+from napari_nucleus.core.filters import bands
+from napari_nucleus.core.geometry import Box
+from napari_nucleus.core.hv_maps import (
+    GradientLimits,
+    Markers,
+    energy_surface,
+    hover_borders,
+    hover_limits,
+    hover_markers,
+    hover_surface,
+    peaks,
 )
-from napari_nucleus.core.morphology import minimum_area
-from napari_nucleus.core.nuclei import Nuclei
-from napari_nucleus.core.polygons import polygons_of_labels
+from napari_nucleus.core.instances import Instances, describe_instances
+from napari_nucleus.core.morphology import MINIMUM_AREA_UM2
 from napari_nucleus.errors import ModelError
 
-__all__ = ["Instances", "WatershedConfig", "instances_of_maps"]
+__all__ = [
+    "EnergyConstants",
+    "HoverNetConstants",
+    "WatershedConfig",
+    "instances_of_maps",
+    "map_limits",
+    "reach",
+]
+
+DEFAULT_MPP = 0.25
+"""Micrometres per pixel where they are not known."""
+
+TYPICAL_LIMITS = GradientLimits((-1.05, 0.6), (-1.05, 0.6))
+"""Limits per micrometre of a field with touching nuclei."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyConstants:
+    """Constants of ``"energy"``.
+
+    Parameters
+    ----------
+    sobel
+        Size of the operator that takes the slope of the offsets, odd, in pixels: noise is of
+        pixels, whatever their size. 7 is Sobel's 3 x 3 after a blur of variance 1.
+    drop
+        Fall of the offsets per pixel at which two nuclei are surely apart. Inside a nucleus
+        offsets rise by about 0.1, where two of them touch they fall by 0.3 and more.
+    blur
+        Radius in pixels of the binomial blur of the landscape; 2 has variance 1.
+    seed_distance_um
+        A seed is the highest pixel of its component within this distance.
+    saddle
+        Two peaks are seeds of one nucleus if the landscape between them stays above this share
+        of the lower one: the ridge of a long nucleus goes up and down, a border goes to 0.
+    length_um
+        Peaks farther apart than this are never of one nucleus.
+    compactness
+        How much the distance from its seed counts when a pixel is given to a nucleus.
+    """
+
+    sobel: int = 7
+    drop: float = 0.12
+    blur: int = 2
+    seed_distance_um: float = 0.75
+    saddle: float = 0.65
+    length_um: float = 10.0
+    compactness: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class HoverNetConstants:
+    """Constants of ``"hovernet"``; lengths are those of its pixels of 0.25 µm.
+
+    Parameters
+    ----------
+    sobel_um
+        Size of the operator that takes the slope of the offsets: 21 pixels at 0.25 µm, 11 at
+        0.5 µm.
+    limits
+        Slopes per micrometre that count as no border at all (the greater) and as a sure one
+        (the lesser), of x and of y.
+    threshold
+        Share of the way between the limits from which a pixel is a border.
+    opening_um
+        Size of the ellipse that opens markers: 5 pixels at 0.25 µm.
+    """
+
+    sobel_um: float = 5.25
+    limits: GradientLimits = TYPICAL_LIMITS
+    threshold: float = 0.4
+    opening_um: float = 1.25
 
 
 @dataclass(frozen=True, slots=True)
 class WatershedConfig:
-    """Constants of the post-processing.
+    """How nuclei are found.
 
     Parameters
     ----------
+    postproc
+        ``"energy"`` or ``"hovernet"``.
     foreground
         Probability from which a pixel belongs to a nucleus.
-    seed_distance_um
-        Of two peaks nearer than this, only the higher is a seed.
-    drop
-        Fall of the offsets per pixel at which two nuclei are surely apart.
-    compactness
-        Of the watershed: how much a pixel's distance from the seed counts.
+    minimum_area_um2
+        What has a smaller area is noise: components of the foreground, pinholes in it (not in
+        ``"hovernet"``) and HoVer-Net's markers. 10 pixels at 0.25 µm.
+    energy, hovernet
+        Constants of each way.
     """
 
+    postproc: Literal["energy", "hovernet"] = "energy"
     foreground: float = 0.5
-    seed_distance_um: float = 1.5
-    drop: float = 0.3
-    compactness: float = 0.01
+    minimum_area_um2: float = MINIMUM_AREA_UM2
+    energy: EnergyConstants = field(default_factory=EnergyConstants)
+    hovernet: HoverNetConstants = field(default_factory=HoverNetConstants)
 
-
-SOBEL = 7
-SMOOTHING = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Instances:
-    """The nuclei of a field.
-
-    Parameters
-    ----------
-    labels
-        ``(H, W)`` int32, ids 1..n, 0 is background.
-    boxes
-        ``(n, 4)`` int32 tight boxes ``(y0, x0, y1, x1)``.
-    classes
-        ``(n,)`` uint8: the class map most of a nucleus's pixels voted for, 1..C; of equal votes
-        the one with the higher summed probability. 0 where no class map is above 0.
-    class_prob
-        ``(n, C)`` float32: mean probability of each class inside, scaled to a sum of 1.
-    score
-        ``(n,)`` float32: mean probability of the foreground inside, 0–1.
-    """
-
-    labels: NDArray[np.int32]
-    boxes: NDArray[np.int32]
-    classes: NDArray[np.uint8]
-    class_prob: NDArray[np.float32]
-    score: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def nuclei(self, source: str = "") -> Nuclei:
-        """Return the nuclei as a batch.
-
-        A batch knows a class as the most probable one; where the vote went to another class, the
-        probabilities of the two change places.
-        """
-        masks = tuple(
-            self.labels[y0:y1, x0:x1] == i + 1 for i, (y0, x0, y1, x1) in enumerate(self.boxes)
-        )
-        prob = self.class_prob.copy()
-        voted = np.flatnonzero(self.classes)
-        if len(voted):
-            place, likeliest = self.classes[voted].astype(np.int64) - 1, prob[voted].argmax(axis=1)
-            highest = prob[voted, likeliest]
-            prob[voted, likeliest] = prob[voted, place]
-            prob[voted, place] = highest
-        return Nuclei(self.boxes, masks, self.score, prob, (), source)
-
-    def polygons(self) -> NDArray[np.object_]:
-        """Return the exact outline of each nucleus, ``(n,)``, as `polygons_of_labels` does."""
-        return polygons_of_labels(self.labels)[1]
+    def __post_init__(self) -> None:
+        if self.postproc not in ("energy", "hovernet"):
+            raise ValueError(f"postproc is 'energy' or 'hovernet', not {self.postproc!r}")
+        if self.energy.sobel < 3 or self.energy.sobel % 2 == 0:
+            raise ValueError(
+                f"a Sobel operator has an odd size of 3 or more, not {self.energy.sobel}"
+            )
 
 
 def instances_of_maps(
@@ -128,7 +161,7 @@ def instances_of_maps(
         ``(H, W)`` probability of being in a nucleus. Without it, a pixel is foreground where a
         class is more probable than the background.
     class_prob
-        ``(C + 1, H, W)`` probabilities, background first.
+        ``(C + 1, H, W)`` probabilities, background first; without them nuclei have no class.
     mpp
         Micrometres per pixel; 0.25 where it is not known.
     config
@@ -140,229 +173,189 @@ def instances_of_maps(
         If maps do not fit each other, or a value is not finite.
     """
     config = config or WatershedConfig()
-    _check(hv, foreground, class_prob)
-    shape = hv.shape[1:]
-    components = _components(
-        _foreground(foreground, class_prob, config.foreground, shape), minimum_area(mpp)
-    )
-    pixels = np.flatnonzero(components)
-    surface = _energy_surface(hv, components, config)
-    distance = int(np.ceil(config.seed_distance_um / (mpp or 0.25)))
-    seeds = _seeds(surface, components, distance)
-    labels = _flood(components, pixels, surface, seeds, config.compactness)
-    return _describe(labels, pixels, foreground, class_prob)
+    _check_shapes(hv, foreground, class_prob)
+    for name, maps in (("HV", hv), ("foreground", foreground), ("class", class_prob)):
+        if maps is not None:
+            _check_finite(name, maps)
+    least = _least_pixels(config, mpp)
+    mask = _foreground(foreground, class_prob, config.foreground)
+    if config.postproc == "energy":
+        _fill_pinholes(mask, least)
+    components = _components(mask, least)
+    mask = components > 0
+    if not mask.any():
+        return describe_instances(components, foreground, class_prob)
+    if config.postproc == "energy":
+        constants = config.energy
+        surface = energy_surface(hv, components, constants.sobel, constants.drop, constants.blur)
+        pixel = mpp or DEFAULT_MPP
+        markers = peaks(
+            surface,
+            components,
+            math.ceil(constants.seed_distance_um / pixel),
+            constants.saddle,
+            math.ceil(constants.length_um / pixel),
+        )
+        labels = _flood(
+            components, markers, lambda b: -surface[b[0] : b[2], b[1] : b[3]], constants.compactness
+        )
+    else:
+        sobel, opening, limits = _hovernet_pixels(config.hovernet, mpp)
+        borders = hover_borders(hv, components, sobel, limits)
+        markers = hover_markers(borders, components, config.hovernet.threshold, opening, least)
+        labels = _flood(components, markers, lambda b: hover_surface(borders, mask, b), 0.0)
+    return describe_instances(labels, foreground, class_prob)
 
 
-def _check(hv: NDArray, foreground: NDArray | None, class_prob: NDArray | None) -> None:
+def map_limits(
+    hv: NDArray[np.floating], mpp: float | None = None, config: WatershedConfig | None = None
+) -> GradientLimits:
+    """Return the limits of the slopes in a map, per micrometre, by which HoVer-Net scales them.
+
+    With them as `HoverNetConstants.limits` nuclei are HoVer-Net's to the pixel, but those of one
+    tile are no longer those of another.
+    """
+    _check_shapes(hv, np.empty(hv.shape[1:]), None)
+    _check_finite("HV", hv)
+    sobel, _, _ = _hovernet_pixels((config or WatershedConfig()).hovernet, mpp)
+    return _scaled(hover_limits(hv, sobel), 1 / (mpp or DEFAULT_MPP))
+
+
+def reach(mpp: float | None = None, config: WatershedConfig | None = None) -> int:
+    """Return how many pixels around a component of the foreground its nuclei depend on.
+
+    A tile that holds a component and this many pixels around it, or the edge of the image, gives
+    the nuclei that the whole image gives.
+    """
+    config = config or WatershedConfig()
+    if config.postproc == "energy":
+        blur, sobel = config.energy.blur, config.energy.sobel
+    else:
+        blur, (sobel, _, _) = 1, _hovernet_pixels(config.hovernet, mpp)
+    # A neighbour that the blur mixes in must not become too small where the tile cuts it.
+    return blur + max(sobel // 2, _least_pixels(config, mpp))
+
+
+def _least_pixels(config: WatershedConfig, mpp: float | None) -> int:
+    return max(round(config.minimum_area_um2 / (mpp or DEFAULT_MPP) ** 2), 1)
+
+
+def _hovernet_pixels(
+    constants: HoverNetConstants, mpp: float | None
+) -> tuple[int, int, GradientLimits]:
+    """Return size of the operator, size of the opening and limits per pixel."""
+    pixel = mpp or DEFAULT_MPP
+    sobel = max(_odd(constants.sobel_um / pixel), 3)
+    return sobel, _odd(constants.opening_um / pixel), _scaled(constants.limits, pixel)
+
+
+def _odd(length: float) -> int:
+    """Return the odd number nearest to a length, the greater of two."""
+    return 2 * math.floor(length / 2) + 1
+
+
+def _scaled(limits: GradientLimits, by: float) -> GradientLimits:
+    (low_x, high_x), (low_y, high_y) = limits
+    return GradientLimits((low_x * by, high_x * by), (low_y * by, high_y * by))
+
+
+def _check_shapes(hv: NDArray, foreground: NDArray | None, class_prob: NDArray | None) -> None:
     if hv.ndim != 3 or hv.shape[0] != 2:
-        raise ModelError(f"HV maps have the shape (2, H, W), these have {hv.shape}.")
+        raise ModelError(f"HV maps have the shape (2, H, W); these have {hv.shape}.")
     if foreground is None and class_prob is None:
-        raise ModelError("Nuclei need a foreground map or class maps beside the HV maps.")
-    if foreground is not None and foreground.shape != hv.shape[1:]:
-        raise ModelError(
-            f"The foreground map has the shape {foreground.shape}, the HV maps {hv.shape[1:]}."
-        )
-    if class_prob is not None and (
-        class_prob.ndim != 3 or class_prob.shape[1:] != hv.shape[1:] or class_prob.shape[0] < 2
-    ):
-        raise ModelError(
-            f"Class maps have the shape (classes + 1, {hv.shape[1]}, {hv.shape[2]}), "
-            f"these have {class_prob.shape}."
-        )
-    named = {"HV maps": hv, "foreground map": foreground, "class maps": class_prob}
-    for name, maps in named.items():
-        if maps is None or not maps.size:
-            continue
-        if np.isfinite(maps.min()) and np.isfinite(maps.max()):
-            continue
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(maps))[0])
-        raise ModelError(f"The {name} hold {maps[place]} at {place}; all values must be finite.")
+        raise ModelError("Beside HV maps there must be a foreground map or class maps.")
+    shape = hv.shape[1:]
+    if foreground is not None and foreground.shape != shape:
+        raise ModelError(f"HV maps are {shape}, the foreground map is {foreground.shape}.")
+    if class_prob is not None and (class_prob.ndim != 3 or len(class_prob) < 2):
+        raise ModelError(f"Class maps have the shape (1 + C, H, W); these have {class_prob.shape}.")
+    if class_prob is not None and class_prob.shape[1:] != shape:
+        raise ModelError(f"HV maps are {shape}, the class maps are {class_prob.shape[1:]}.")
+
+
+def _check_finite(name: str, maps: NDArray[np.floating]) -> None:
+    """Refuse maps with NaN or infinite values; one sum tells whether there may be any."""
+    if np.isfinite(maps.sum(dtype=np.result_type(maps.dtype, np.float32))):
+        return
+    places = np.argwhere(~np.isfinite(maps))
+    if len(places):
+        place = tuple(places[0].tolist())
+        raise ModelError(f"The {name} maps hold {maps[place]} at {place}; values must be finite.")
 
 
 def _foreground(
-    foreground: NDArray | None, class_prob: NDArray | None, least: float, shape: tuple[int, ...]
+    foreground: NDArray | None, class_prob: NDArray | None, least: float
 ) -> NDArray[np.bool_]:
     if foreground is not None:
         return foreground >= least
     assert class_prob is not None
-    return class_prob[1:].max(axis=0) > class_prob[0]
+    _, height, width = class_prob.shape
+    mask = np.zeros((height, width), bool)
+    for rows in bands(mask.shape):
+        np.greater(class_prob[1:, rows].max(axis=0), class_prob[0, rows], out=mask[rows])
+    return mask
 
 
 def _components(mask: NDArray[np.bool_], least: int) -> NDArray[np.int32]:
     """Return the 4-connected components of a mask with at least ``least`` pixels, as 1..n."""
     components = np.zeros(mask.shape, np.int32)
-    found = ndimage.label(mask, output=components)
-    pixels = np.flatnonzero(mask)
-    component = components.reshape(-1)[pixels]
-    kept = np.bincount(component, minlength=int(found) + 1) >= least
+    n = int(ndimage.label(mask, output=components))
+    flat, pixels = components.reshape(-1), np.flatnonzero(mask)
+    number = flat[pixels]
+    kept = np.bincount(number, minlength=n + 1) >= least
     kept[0] = False
-    if not kept[1:].all():
-        number = np.cumsum(kept) * kept
-        components.reshape(-1)[pixels] = number[component]
+    if np.count_nonzero(kept) < n:
+        flat[pixels] = (np.cumsum(kept, dtype=np.int32) * kept)[number]
     return components
 
 
-def _energy_surface(
-    hv: NDArray, components: NDArray[np.int32], config: WatershedConfig
-) -> NDArray[np.float32]:
-    """Return the landscape: high in the middle of a nucleus, low at borders; 0 outside."""
-    distance = distance_to_background(components)
-    surface = np.zeros(components.shape, np.float32)
-    height, width = components.shape
-    for box in blocks(components > 0):
-        y0, x0, y1, x1 = box
-        a, b = max(y0 - SMOOTHING, 0), max(x0 - SMOOTHING, 0)
-        c, d = min(y1 + SMOOTHING, height), min(x1 + SMOOTHING, width)
-        slope_x, slope_y = (
-            gradient(window(plane, (a, b, c, d), SOBEL // 2, np.float32), SOBEL, axis)
-            for plane, axis in ((hv[0], 1), (hv[1], 0))
-        )
-        slope = np.minimum(slope_x, slope_y)
-        slope *= 1 / config.drop
-        slope += 1
-        np.clip(slope, 0, 1, out=slope)
-        slope *= distance[a:c, b:d]
-        inner = (y0 - a, x0 - b, y1 - a, x1 - b)
-        smooth = binomial_blur(window(slope, inner, SMOOTHING, np.float32), SMOOTHING)
-        np.multiply(smooth, components[y0:y1, x0:x1] > 0, out=surface[y0:y1, x0:x1])
-    return surface
-
-
-def _seeds(
-    surface: NDArray[np.float32], components: NDArray[np.int32], distance: int
-) -> NDArray[np.int64]:
-    """Return the flat positions of the seeds, ordered by component and position.
-
-    A seed is the highest pixel of its component within ``distance`` rows and columns; each
-    component has at least one.
-    """
-    height, width = surface.shape
-    peak = surface > 0
-    peak[1:] &= surface[1:] >= surface[:-1]
-    peak[:-1] &= surface[:-1] >= surface[1:]
-    peak[:, 1:] &= surface[:, 1:] >= surface[:, :-1]
-    peak[:, :-1] &= surface[:, :-1] >= surface[:, 1:]
-    candidates = np.flatnonzero(peak)
-    steps = np.arange(-distance, distance + 1)
-    highest = []
-    for begin in range(0, len(candidates), 4096):
-        flat = candidates[begin : begin + 4096]
-        rows = (flat // width)[:, None] + steps
-        columns = (flat % width)[:, None] + steps
-        np.clip(rows, 0, height - 1, out=rows)
-        np.clip(columns, 0, width - 1, out=columns)
-        around = rows[:, :, None] * width + columns[:, None, :]
-        own = components.reshape(-1)[flat][:, None, None]
-        near = np.where(components.reshape(-1)[around] == own, surface.reshape(-1)[around], 0)
-        highest.append(near.max(axis=(1, 2)) == surface.reshape(-1)[flat])
-    seeds = candidates[np.concatenate(highest)] if highest else candidates
-    seeds = _spaced(seeds, surface, components, distance)
-    component = components.reshape(-1)[seeds]
-    n = int(components.max(initial=0))
-    without = np.flatnonzero(np.bincount(component, minlength=n + 1)[1:] == 0) + 1
-    if len(without):
-        places = ndimage.find_objects(components)
-        for number in without:
-            place = places[number - 1]
-            inside = np.where(components[place] == number, surface[place], -1)
-            row, column = np.unravel_index(inside.argmax(), inside.shape)
-            flat = (place[0].start + row) * width + place[1].start + column
-            seeds = np.append(seeds, flat)
-        component = components.reshape(-1)[seeds]
-    return seeds[np.lexsort((seeds, component))]
-
-
-def _spaced(
-    seeds: NDArray[np.int64],
-    surface: NDArray[np.float32],
-    components: NDArray[np.int32],
-    distance: int,
-) -> NDArray[np.int64]:
-    """Drop, of equally high seeds of a component that are too near each other, the later."""
-    if len(seeds) < 2:
-        return seeds
-    points = np.column_stack(np.divmod(seeds, surface.shape[1]))
-    pairs = cKDTree(points).query_pairs(distance - 0.5, p=np.inf, output_type="ndarray")
-    component = components.reshape(-1)[seeds]
-    pairs = np.sort(pairs[component[pairs[:, 0]] == component[pairs[:, 1]]], axis=1)
-    kept = np.ones(len(seeds), bool)
-    for first, second in pairs[np.lexsort(pairs.T[::-1])]:
-        if kept[first]:
-            kept[second] = False
-    return seeds[kept]
+def _fill_pinholes(mask: NDArray[np.bool_], least: int) -> None:
+    """Add parts of the background with fewer than ``least`` pixels to a mask."""
+    parts = np.zeros(mask.shape, np.int32)
+    n = int(ndimage.label(~mask, output=parts))
+    # The first part is nearly always all there is.
+    pixels = np.flatnonzero(parts > 1)
+    part = parts.reshape(-1)[pixels]
+    area = np.bincount(part, minlength=n + 1)
+    area[1:2] = np.count_nonzero(parts == 1)
+    mask.reshape(-1)[pixels[area[part] < least]] = True
+    if n and area[1] < least:
+        mask |= parts == 1
 
 
 def _flood(
     components: NDArray[np.int32],
-    pixels: NDArray[np.int64],
-    surface: NDArray[np.float32],
-    seeds: NDArray[np.int64],
+    markers: Markers,
+    surface_of: Callable[[Box], NDArray[np.floating]],
     compactness: float,
 ) -> NDArray[np.int32]:
-    """Divide each component among its seeds; the labels are written over the components."""
-    flat = components.reshape(-1)
-    component = flat[seeds]
+    """Give each pixel of a component to one of its markers, and return the labels 1..n.
+
+    Components with one marker are a nucleus, those without are none. The labels take the place of
+    the components.
+    """
     n = int(components.max(initial=0))
-    count = np.bincount(component, minlength=n + 1)
+    count = np.bincount(markers.component, minlength=n + 1)
     first = np.cumsum(count) - count
     several = np.flatnonzero(count > 1)
     places = ndimage.find_objects(components) if len(several) else []
     label = np.where(count > 0, first + 1, 0).astype(np.int32)
-    flat[pixels] = label[flat[pixels]]
-    for number in several:
+    labels = components
+    for rows in bands(labels.shape):
+        labels[rows] = label[components[rows]]
+    of_pixel = markers.component[markers.number]
+    order = np.argsort(of_pixel, kind="stable")
+    begins = np.searchsorted(of_pixel[order], several)
+    ends = np.searchsorted(of_pixel[order], several, side="right")
+    for number, begin, end in zip(several, begins, ends, strict=True):
         place = places[number - 1]
-        part = components[place]
+        y0, x0 = place[0].start, place[1].start
+        part = labels[place]
         mask = part == label[number]
-        rows, columns = np.divmod(
-            seeds[first[number] : first[number] + count[number]], components.shape[1]
-        )
-        markers = np.zeros(part.shape, np.int32)
-        markers[rows - place[0].start, columns - place[1].start] = np.arange(1, count[number] + 1)
-        divided = watershed(-surface[place], markers, mask=mask, compactness=compactness)  # pyright: ignore[reportArgumentType]
-        part[mask] = divided[mask] + (label[number] - 1)
-    return components
-
-
-def _describe(
-    labels: NDArray[np.int32],
-    pixels: NDArray[np.int64],
-    foreground: NDArray | None,
-    class_prob: NDArray | None,
-) -> Instances:
-    """Return the instances of a label map with their classes and scores."""
-    place = ndimage.find_objects(labels)
-    boxes = np.array(
-        [(s[0].start, s[1].start, s[0].stop, s[1].stop) for s in place], np.int32
-    ).reshape(-1, 4)
-    n = len(boxes)
-    number = labels.reshape(-1)[pixels] - 1
-    pixels, number = (
-        (pixels, number) if (number >= 0).all() else (pixels[number >= 0], number[number >= 0])
-    )
-    area = np.maximum(np.bincount(number, minlength=n), 1)
-    n_classes = 0 if class_prob is None else len(class_prob) - 1
-    sums = np.zeros((n, n_classes))
-    classes = np.zeros(n, np.uint8)
-    inside = np.zeros(0)
-    if class_prob is not None:
-        background = class_prob[0].reshape(-1)[pixels]
-        best, vote = background.copy(), np.full(len(pixels), -1, np.int8)
-        for c in range(n_classes):
-            value = class_prob[c + 1].reshape(-1)[pixels]
-            sums[:, c] = np.bincount(number, value, n)
-            above = value > best
-            vote[above] = c
-            np.maximum(best, value, out=best)
-        counts = np.bincount(
-            number * np.int64(n_classes + 1) + (vote + 1), minlength=n * (n_classes + 1)
-        ).reshape(n, n_classes + 1)[:, 1:]
-        most = counts == counts.max(axis=1, keepdims=True)
-        classes = np.where(most, sums, -1.0).argmax(axis=1).astype(np.uint8) + np.uint8(1)
-        classes[sums.max(axis=1, initial=0) <= 0] = 0
-        inside = 1 - background
-    total = sums.sum(axis=1, keepdims=True)
-    prob = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0).astype(np.float32)
-    if foreground is not None:
-        inside = foreground.reshape(-1)[pixels]
-    score = np.bincount(number, inside, n) / area
-    return Instances(labels, boxes, classes, prob, score.clip(0, 1).astype(np.float32))
+        which = order[begin:end]
+        rows, columns = np.divmod(markers.pixels[which], labels.shape[1])
+        seeds = np.zeros(part.shape, np.int32)
+        seeds[rows - y0, columns - x0] = markers.number[which] + 1
+        surface = surface_of((y0, x0, place[0].stop, place[1].stop))
+        part[mask] = watershed(surface, seeds, mask=mask, compactness=compactness)[mask]  # pyright: ignore[reportArgumentType]
+    return labels

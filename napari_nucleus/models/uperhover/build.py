@@ -43,8 +43,9 @@ def load_predictor(info: ModelInfo, file: Path, device: str) -> UperHoverPredict
     check_system(weights, file, SYSTEM)
     try:
         network = UperHover(UperHoverConfig.from_dict(weights.header["config"]))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise WeightsError(f"{file}: its configuration is of another version: {error}.") from error
+    except Exception as error:  # each library has errors of its own for values it does not take
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{file}: its configuration is of another version: {reason}.") from error
     fill(network, weights.tensors, file.name)
     stain = training_stain_of(weights, file)
     return UperHoverPredictor(network.to(on), info, weights.digest, stain)

@@ -150,7 +150,7 @@ def nuclei_of_maps(
     """
     found = _instances(_voting_together(classes, not_told_apart), hv, config)
     nuclei = found.nuclei()
-    if not_told_apart:
+    if not_told_apart and len(nuclei):
         prob = _parted(found, nuclei.class_prob, classes, not_told_apart)
         nuclei = Nuclei(nuclei.boxes, nuclei.masks, nuclei.score, prob)
     nuclei = nuclei.select(nuclei.score >= config.min_score)
@@ -184,8 +184,12 @@ def _parted(
     classes: NDArray[np.float32],
     together: tuple[int, ...],
 ) -> NDArray[np.float32]:
-    """Return class probabilities ``(n, C)`` with the pooled one parted as the maps have it."""
-    columns = [c - 1 for c in together]
+    """Return class probabilities ``(n, C)`` with the pooled one parted as the maps have it.
+
+    Where the pooled class was voted its likelier part stays the most probable of all, whose
+    probability it takes in exchange for its own.
+    """
+    columns = np.array([c - 1 for c in together])
     inside = np.flatnonzero(found.labels)
     owner = found.labels.ravel()[inside] - 1
     share = np.stack(
@@ -194,6 +198,10 @@ def _parted(
     share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-9)
     out = prob.copy()
     out[:, columns] = prob[:, columns].sum(axis=1, keepdims=True) * share
+    which = np.flatnonzero(found.classes == together[0])
+    if len(which):
+        voted, likeliest = columns[share[which].argmax(axis=1)], out[which].argmax(axis=1)
+        out[which, voted], out[which, likeliest] = out[which, likeliest], out[which, voted]
     return out
 
 

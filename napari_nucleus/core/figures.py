@@ -38,6 +38,8 @@ DASHED = {"linestyle": (0, (3, 2)), "linewidth": 0.9}
 LARGEST_ENTROPY = 1.6
 """Where the colours end, so that maps compare: bits of about three classes in equal parts."""
 
+LONGEST_NAME = 30
+
 FEWEST_IN_CURVE = 10
 """Curves from or to fewer nuclei are steps that say little; they are in the JSON only."""
 
@@ -69,7 +71,7 @@ def composition_figure(measurement: TmeMeasurement, scheme: ClassScheme = PANNUK
     axes.invert_yaxis()
     axes.set_xlim(0, max(max(counts), 1) * 1.55)
     axes.set_xlabel("nuclei")
-    _titled(axes, f"{measurement.name}: classes of {total:,} nuclei")
+    _headed(figure, f"{_short(measurement.name)}: classes of {total:,} nuclei")
     return figure
 
 
@@ -161,7 +163,8 @@ def infiltration_figure(measurement: TmeMeasurement, scheme: ClassScheme = PANNU
     if not present:
         _nothing(panels[0], "no nuclei along the border")
         return figure
-    panels[0].set_xlim(bands.edges_um[0], bands.edges_um[-1])
+    shown = np.flatnonzero(bands.sizeable)
+    panels[0].set_xlim(bands.edges_um[shown[0]], bands.edges_um[shown[-1] + 1])
     panels[-1].set_xlabel("← inside     distance from the border in µm     outside →")
     figure.supylabel("nuclei per mm²", fontsize=8)
     return figure
@@ -192,7 +195,7 @@ def entropy_figure(entropies: EntropyMap, mpp: float, name: str) -> Figure:
     bar.set_label("bit; 0 is one class only", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     axes.set_xlabel(unit)
-    _titled(axes, f"{name}: entropy of classes among neighbours")
+    _headed(figure, f"{_short(name)}: entropy of classes among neighbours")
     return figure
 
 
@@ -215,11 +218,11 @@ def regions_figure(measurements: Sequence[TmeMeasurement], scheme: ClassScheme =
             f"{m.features['total_cells']:,}", (1, place), (4, 0), textcoords="offset points",
             va="center", fontsize=8,
         )  # fmt: skip
-    axes.set_yticks(places, [m.name for m in measurements])
+    axes.set_yticks(places, [_short(m.name) for m in measurements])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
     axes.set_xticks(np.arange(0, 1.01, 0.25), ["0", "25 %", "50 %", "75 %", "100 %"])
-    _titled(axes, "Classes by region; at the end the number of nuclei")
+    _headed(figure, "Classes by region; at the end the number of nuclei")
     _legend(figure, measurements[0], scheme, ids)
     return figure
 
@@ -241,6 +244,15 @@ def _plain(axes: Axes) -> Axes:
 
 def _titled(axes: Axes, text: str) -> None:
     _plain(axes).set_title(text, fontsize=9, loc="left")
+
+
+def _headed(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9)
+
+
+def _short(name: str) -> str:
+    """Return a name of an area as there is room for it."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:17]}…{name[18 - LONGEST_NAME :]}"
 
 
 def _few_ticks() -> Any:

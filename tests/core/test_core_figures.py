@@ -106,6 +106,14 @@ def test_regions_lie_below_each_other_with_shares_that_add_up(measured):
     drawn(regions_figure([]))
 
 
+def test_long_names_of_regions_keep_both_ends():
+    areas = [MeasuredArea.of(f"region with a rather long name {i}", (9, 9)) for i in (7, 8)]
+    figure = regions_figure([measure_cells(cells_at([], []), area) for area in areas])
+    names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert names == ["region with a rat… long name 7", "region with a rat… long name 8"]
+    assert len(names[0]) == 30
+
+
 class TestEntropyMap:
     def test_one_class_has_none_and_mixed_classes_have_much(self):
         rng = np.random.default_rng(0)

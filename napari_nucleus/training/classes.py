@@ -129,6 +129,9 @@ def _annotated(folder: Path, names: Sequence[str]) -> tuple[list[AnnotatedImage]
             outlined.append(load_annotated(file))
         elif file.with_name(f"{file.stem}_points.csv").exists():
             pointed.append(load_points(file))
+    absent = sorted(set(names) - {image.name for image in (*outlined, *pointed)})
+    if absent:
+        raise ImageError(f"{folder}: no image {absent[0]!r} with NAME_cls.png or NAME_points.csv.")
     if not outlined and not pointed:
         raise ImageError(f"{folder}: no image here has NAME_cls.png or NAME_points.csv.")
     return outlined, pointed
@@ -146,10 +149,8 @@ def _name(class_id: int) -> str:
 
 
 def _likeliest(nuclei: Nuclei) -> NDArray[np.int64]:
-    """Return the class id of each nucleus."""
-    if not len(nuclei):
-        return np.zeros(0, np.int64)
-    return nuclei.class_prob.argmax(axis=1).astype(np.int64) + 1
+    """Return the class id of each nucleus, 0 where it has none."""
+    return PANNUKE.ids_of_probabilities(nuclei.class_prob).astype(np.int64)
 
 
 def _merged(class_ids: ArrayLike) -> NDArray[np.int64]:

@@ -23,7 +23,14 @@ from napari_nucleus.io.images import IMAGE_SUFFIXES, open_image
 from napari_nucleus.models.uperhover.predictor import UperHoverPredictor
 from napari_nucleus.training.data import EPITHELIAL_EITHER, AnnotatedImage
 
-__all__ = ["FilterConfig", "PseudoTile", "kept_tiles", "label_folder", "mean_entropy"]
+__all__ = [
+    "FilterConfig",
+    "PseudoTile",
+    "kept_tiles",
+    "label_folder",
+    "mean_entropy",
+    "unlabelled_images",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ def label_folder(
         If the folder is missing, holds no image, or no tile is kept.
     """
     tiles: list[PseudoTile] = []
-    for file in _images(images):
+    for file in unlabelled_images(images):
         try:
             tiles += _label_image(predictor, file, config.side)
         except NucleusError as error:
@@ -112,7 +119,14 @@ def label_folder(
     return [t.image for t in kept]
 
 
-def _images(folder: Path) -> list[Path]:
+def unlabelled_images(folder: Path) -> list[Path]:
+    """Return the images of a folder; label maps beside them are none.
+
+    Raises
+    ------
+    ImageError
+        If the folder is missing or holds no image.
+    """
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder of unlabelled images.")
     ours = ("_inst", "_cls", "_sem_map")

@@ -82,7 +82,7 @@ def score_maps(
     """Return a function that scores a UperHoVer by the nuclei and classes it gives.
 
     ``pq`` and ``aji`` are means over the images, ``worst`` is the lowest PQ, ``f1_…`` are the F1 of
-    each class over all images, with neoplastic and epithelial nuclei as one.
+    each class over all images that is there, with neoplastic and epithelial nuclei as one.
     """
 
     def score(model: nn.Module) -> dict[str, float]:
@@ -106,7 +106,11 @@ def score_maps(
             "pq": round(float(np.mean(qualities)), 4),
             "aji": round(float(np.mean(ajis)), 4),
             "worst": round(float(np.min(qualities)), 4),
-            **{f"f1_{name}": round(f1, 4) for name, f1 in class_scores(found).items()},
+            **{
+                f"f1_{name}": round(f1, 4)
+                for name, f1 in class_scores(found).items()
+                if np.isfinite(f1)
+            },
         }
 
     return score

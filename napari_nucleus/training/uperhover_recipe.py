@@ -28,8 +28,14 @@ from napari_nucleus.models.uperhover.presets import NANO, UNI2H
 from napari_nucleus.models.weights import has_header
 from napari_nucleus.training.batches import StagePlan, TrainingImages
 from napari_nucleus.training.data import load_consep
-from napari_nucleus.training.loop import RunConfig, best_score, load_matching, save_weights
-from napari_nucleus.training.pseudo import FilterConfig, label_folder
+from napari_nucleus.training.loop import (
+    RunConfig,
+    best_score,
+    load_matching,
+    resumed_step,
+    save_weights,
+)
+from napari_nucleus.training.pseudo import FilterConfig, label_folder, unlabelled_images
 from napari_nucleus.training.recipes import TrainingOrder
 from napari_nucleus.training.sampler import SamplerConfig
 from napari_nucleus.training.sources import (
@@ -140,6 +146,8 @@ def train_uperhover(name: str, order: TrainingOrder, say: Callable[[str], None])
                 f"The {order.stage} stage labels images itself; name their folder: --unlabelled."
             )
         wanted = tuple(stage for stage in wanted if stage not in BEFORE)
+    elif any(stage in BEFORE for stage in wanted):
+        unlabelled_images(order.unlabelled)  # hours before they are needed
     training = [stage for stage in wanted if stage in recipe.stages]
     if training:
         if order.start is None and recipe.config == UNI2H:
@@ -176,7 +184,8 @@ def _train_stage(
     say: Callable[[str], None],
 ) -> None:
     say(f"--- {stage}")
-    if stage in BEFORE:
+    finished = resumed_step(order.out / stage) >= recipe.stages[stage].run.steps
+    if stage in BEFORE and not finished:
         assert order.unlabelled is not None
         teacher = UperHover(recipe.config)
         load_matching(teacher, best_of(order.out, BEFORE[stage]))

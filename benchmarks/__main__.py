@@ -8,6 +8,7 @@ import sys
 NAMES = (
     "startup",
     "metrics",
+    "watershed",
     "tme",
     "polygons",
     "document",
@@ -17,6 +18,7 @@ NAMES = (
     "stalls",
     "slide",
     "table",
+    "measure",
 )
 
 

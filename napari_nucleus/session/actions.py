@@ -178,7 +178,8 @@ def classify_in_steps(document: Document, ids: Iterable[int], class_id: int) -> 
     check_class(document, class_id)
 
     def changed(row: NucleusRow) -> NucleusRow | None:
-        if row.class_id == class_id and row.touched:
+        # A class that a model has named is the user's only once he has named it himself.
+        if row.class_id == class_id and row.touched and not row.class_prob:
             return None
         return replace(row, class_id=class_id, class_prob=(), state=NucleusState.USER)
 

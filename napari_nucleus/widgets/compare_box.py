@@ -116,7 +116,8 @@ class CompareBox(QGroupBox):
         compared = tally.same + tally.other_class + tally.other_outline + tally.alone
         self.summary.setText(
             f"The same for {tally.same:,} of {compared:,}; another class for "
-            f"{tally.other_class:,}, another outline for {tally.other_outline:,}. Not found by {model}: {tally.alone:,}. "
+            f"{tally.other_class:,}, another outline for {tally.other_outline:,}. "
+            f"Not found by {model}: {tally.alone:,}. "
             f"Only found by it: {tally.proposed:,}; click one to add it."
         )
         self.show_it.setChecked(annotation.opinion.visible)

@@ -15,6 +15,7 @@ from napari_nucleus.widgets.correct_tab import CorrectTab
 from napari_nucleus.widgets.footer import Footer
 from napari_nucleus.widgets.header import Header
 from napari_nucleus.widgets.image_question import ImageQuestion
+from napari_nucleus.widgets.measure_tab import MeasureTab
 from napari_nucleus.widgets.nuclei_table import NucleiTable
 from napari_nucleus.widgets.segment_tab import SegmentTab
 from napari_nucleus.widgets.workspace import Workspace
@@ -53,10 +54,12 @@ class NucleusDock(QWidget):
         self.header = Header(self.workspace)
         self.segment_tab = SegmentTab(self.workspace)
         self.correct_tab = CorrectTab(self.workspace)
+        self.measure_tab = MeasureTab(self.workspace)
         self.footer = Footer(self.workspace)
         self.tabs = QTabWidget()
         self.tabs.addTab(self.segment_tab, "Segment")
         self.tabs.addTab(self.correct_tab, "Correct")
+        self.tabs.addTab(self.measure_tab, "Measure")
         layout = QVBoxLayout(self)
         layout.addWidget(self.header)
         layout.addWidget(self.tabs, 1)
@@ -68,11 +71,13 @@ class NucleusDock(QWidget):
         self.workspace.resuming.tab = self.tabs.tabText(0)
         self.workspace.resuming.tab_wanted.connect(self._show_tab)
         self.workspace.opening.asked.connect(self._on_question)
+        self.measure_tab.correct.toggled.connect(lambda _: self._on_measure_tab())
         self.segment_tab.sample.clicked.connect(self._on_sample)
         self.workspace.warned.connect(show_warning)
         self.workspace.progressed.connect(self._on_progress)
         self.table = NucleiTable(self.workspace)
         self.workspace.table_asked.connect(self.toggle_table)
+        self.workspace.entropy_asked.connect(self.measure_tab.toggle_entropy)
         events = viewer.layers.events
         self._events = (events.inserted, events.removed, events.reordered)
         for event in self._events:
@@ -115,6 +120,7 @@ class NucleusDock(QWidget):
             for event in self._events:
                 event.disconnect(self._on_layers)
             self._close_table()
+            self.measure_tab.let_go()
             self.workspace.close()
 
     def _on_layers(self, _: Any = None) -> None:
@@ -133,8 +139,16 @@ class NucleusDock(QWidget):
         self.workspace.resuming.tab = self.tabs.tabText(index)
         if self.tabs.widget(index) is self.correct_tab:
             self.workspace.arm()
+        elif self.tabs.widget(index) is self.measure_tab:
+            self._on_measure_tab()
         else:
             self.workspace.disarm()
+
+    def _on_measure_tab(self) -> None:
+        if self.measure_tab.correct.isChecked():
+            self.workspace.arm()
+        else:
+            self.workspace.look()
 
     def _on_progress(self, report: object) -> None:
         """Turn to Correct when a segmentation begins: its nuclei can be corrected as they come."""

@@ -1,8 +1,9 @@
-"""Asks where to write an annotation, under what name, and in which formats."""
+"""Asks where to write files, under what name, and in which formats."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from psygnal import Signal
@@ -29,13 +30,20 @@ class ExportDialog(QDialog):
 
     chosen = Signal(Path, str, tuple)
 
-    def __init__(self, folder: Path, name: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        parent: QWidget | None = None,
+        title: str = "Export nuclei",
+        formats: Mapping[str, str] = FORMATS,
+    ) -> None:
         super().__init__(parent)
-        self.setWindowTitle("Export nuclei")
+        self.setWindowTitle(title)
         self.folder = QLineEdit(str(folder))
         browse = QPushButton("Browse…")
         self.stem = QLineEdit(re.sub(r"[^\w.-]+", "_", name).strip("._") or "nuclei")
-        self.formats = {key: QCheckBox(title) for key, title in FORMATS.items()}
+        self.formats = {key: QCheckBox(text) for key, text in formats.items()}
         for box in self.formats.values():
             box.setChecked(True)
         buttons = QDialogButtonBox(

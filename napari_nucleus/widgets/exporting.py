@@ -59,6 +59,34 @@ class Exporting:
         """True until all files are there, or none."""
         return self._cancel is not None
 
+    def write(self, work: Callable[[ProgressCallback, Cancel], str]) -> None:
+        """Write files on another thread; returns at once.
+
+        Parameters
+        ----------
+        work
+            Called with what takes reports and with what it looks at to be cancelled; returns a
+            sentence about what was written.
+
+        Raises
+        ------
+        ImageError
+            If an export is going on already.
+        """
+        cancel = self._begin()
+
+        def report(done: Progress) -> None:
+            on_main_thread(self._report, cancel, done)
+
+        self.progressed.emit(Progress(0, 0, "Export"))
+        in_background(lambda: work(report, cancel), self._done, self._failed)
+
+    def _begin(self) -> Cancel:
+        if self.running:
+            raise ImageError("An export is running; cancel it first.")
+        self._cancel = Cancel()
+        return self._cancel
+
     def begin(
         self,
         annotation: Annotation,
@@ -81,9 +109,7 @@ class Exporting:
         ImageError
             If an export is going on already.
         """
-        if self.running:
-            raise ImageError("An export is running; cancel it first.")
-        cancel = self._cancel = Cancel()
+        cancel = self._begin()
         document, source = annotation.document, annotation.source
         scheme, mpp = document.scheme, annotation.mpp
         # A project from before models were noted names them in its rows alone.
@@ -149,8 +175,11 @@ class Exporting:
 
     def _written(self, written: tuple[SegmentationResult, list[Path]]) -> None:
         result, files = written
+        self._done(f"{counted(len(result))} written: {', '.join(f.name for f in files)}")
+
+    def _done(self, sentence: str) -> None:
         self._end()
-        self.said.emit(f"{counted(len(result))} written: {', '.join(f.name for f in files)}")
+        self.said.emit(sentence)
 
     def _failed(self, error: BaseException) -> None:
         self._end()

@@ -49,6 +49,7 @@ ACTIONS: tuple[KeyAction, ...] = (
     KeyAction("fill", "F", "Fill nuclei, or outlines only"),
     KeyAction("hide", "D", "Hide nuclei, or show them again"),
     KeyAction("agreement", "C", "Show how far another model agrees, or hide it"),
+    KeyAction("entropy", "Y", "Show how mixed the classes are, in the Measure tab, or hide it"),
     KeyAction("table", "L", "Show the table of nuclei, or put it away"),
     KeyAction("undo", "Control-Z", "Undo"),
     KeyAction("redo", "Control-Shift-Z", "Redo"),

@@ -29,6 +29,7 @@ __all__ = [
     "layer_mpp",
     "layer_path",
     "layer_source",
+    "numbered_polygons",
     "offset_onto",
     "point_of_event",
     "region_polygons",
@@ -181,8 +182,13 @@ def region_polygons(shapes: Shapes, image: Image) -> list[NDArray[np.float64]]:
 
     Ellipses are taken by their outline; lines and paths, which enclose nothing, are left out.
     """
-    polygons = []
-    for vertices, kind in zip(shapes.data, shapes.shape_type, strict=True):
+    return list(numbered_polygons(shapes, image).values())
+
+
+def numbered_polygons(shapes: Shapes, image: Image) -> dict[int, NDArray[np.float64]]:
+    """Return what `region_polygons` does, by the numbers of the shapes."""
+    polygons = {}
+    for number, (vertices, kind) in enumerate(zip(shapes.data, shapes.shape_type, strict=True)):
         points = np.asarray(vertices, float)[:, -2:]
         if kind == "ellipse":
             angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
@@ -193,7 +199,7 @@ def region_polygons(shapes: Shapes, image: Image) -> list[NDArray[np.float64]]:
             continue
         if len(points) >= 3:
             world = [shapes.data_to_world(p) for p in points]
-            polygons.append(np.array([_level_0_point(image, p) for p in world]))
+            polygons[number] = np.array([_level_0_point(image, p) for p in world])
     return polygons
 
 

@@ -5,9 +5,9 @@ Widgets show it and call it; tests drive it. Main thread only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from napari.layers import Image, Labels
 from psygnal import Signal
@@ -39,14 +39,14 @@ from napari_nucleus.widgets.resuming import Resuming
 from napari_nucleus.widgets.runs import Runs
 from napari_nucleus.widgets.series_walk import SeriesWalk
 from napari_nucleus.widgets.stepping import BUSY, Stepping
-from napari_nucleus.widgets.tile_run import TileRun
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 __all__ = ["Workspace"]
 
-R = TypeVar("R", bound=TileRun)
+LOOKING = ("fill", "hide", "agreement", "table", "entropy", "undo", "redo", "help")
+"""Keys that do something where clicks do not correct nuclei."""
 
 
 class Workspace:
@@ -71,8 +71,8 @@ class Workspace:
         Emitted when nuclei, their classes or the history changed.
     progressed
         Emitted with a `Progress` during a run, with None when it has ended.
-    table_asked
-        Emitted when the user wants to see the table of nuclei, or no longer.
+    table_asked, entropy_asked
+        Emitted when the user wants to see the table of nuclei or the entropy map, or no longer.
     """
 
     said = Signal(str)
@@ -81,6 +81,7 @@ class Workspace:
     document_changed = Signal()
     progressed = Signal(object)
     table_asked = Signal()
+    entropy_asked = Signal()
 
     def __init__(
         self, viewer: Viewer, models: AppModels | None = None, shelf: Shelf | None = None
@@ -103,7 +104,7 @@ class Workspace:
         self.regions = RegionTools(self)
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
-        self._switching = False
+        self._switching = self._looking = False
         self.prefetching = Prefetching(self)
         self._document_timer = QTimer()
         self._document_timer.setSingleShot(True)
@@ -136,7 +137,7 @@ class Workspace:
         # Layers of ours come and go meanwhile, which has the header look for an image.
         self._switching = True
         try:
-            armed = self.armed
+            armed, looking = self.armed, self._looking
             self.disarm()
             self._leave_image()
             if image is not None:
@@ -147,6 +148,8 @@ class Workspace:
             self._switching = False
         if armed:
             self.arm()
+        elif looking:
+            self.look()
         self.annotation_changed.emit()
         self.document_changed.emit()
         if self.annotation is not None:
@@ -222,15 +225,29 @@ class Workspace:
         if self.armed:
             return
         self._pointer.arm()
-        self._keys = KeyBinder(self.viewer, self._handlers())
-        self._keys.bind()
+        self._bind(self._handlers())
         self.prefetching.schedule()
 
-    def disarm(self) -> None:
-        """Give mouse and keys back to napari."""
+    def _bind(self, handlers: Mapping[str, Callable[[], None]]) -> None:
+        """Let these keys do something, and no others."""
         if self._keys is not None:
             self._keys.unbind()
             self._keys = None
+        if handlers:
+            self._keys = KeyBinder(self.viewer, handlers)
+            self._keys.bind()
+
+    def look(self) -> None:
+        """Let keys that show something do so, and no click correct anything."""
+        self.disarm()
+        handlers = self._handlers()
+        self._bind({name: handlers[name] for name in LOOKING})
+        self._looking = True
+
+    def disarm(self) -> None:
+        """Give mouse and keys back to napari."""
+        self._bind({})
+        self._looking = False
         self._pointer.disarm()
         if self.annotation is not None:
             self.annotation.by_hand.brush.put_down()
@@ -262,6 +279,7 @@ class Workspace:
             "hide": of_annotation(Annotation.toggle_hidden),
             "agreement": of_annotation(lambda a: a.opinion.toggle()),
             "table": lambda: self.table_asked.emit(),
+            "entropy": lambda: self.entropy_asked.emit(),
             "undo": of_annotation(Annotation.undo),
             "redo": of_annotation(Annotation.redo),
             "escape": of_annotation(Annotation.escape),

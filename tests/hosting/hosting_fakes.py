@@ -165,6 +165,7 @@ FINDER_INFO = replace(
     capabilities=("automatic",),
     classes=PANNUKE,
     limits="Takes everything blue for connective.",
+    not_told_apart=(1, 5),
 )
 FINDER_DIGEST = "f1de" * 16
 

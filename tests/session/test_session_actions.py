@@ -356,3 +356,15 @@ def test_a_new_nucleus_takes_the_class_that_the_model_gives_it() -> None:
     assert document.row(actions.add(document, other).ids[0]).class_id == 0
     stated = Outline(np.ones((5, 5), bool), (50, 50, 55, 55), class_prob=(1.0, 0, 0, 0, 0))
     assert document.row(actions.add(document, stated, class_id=3).ids[0]).class_id == 3
+
+
+def test_to_name_the_class_that_a_model_gave_an_accepted_nucleus_makes_it_the_users():
+    document = make_document()
+    with document.run("Segment image") as run:
+        run.add_tile((0, 0, 64, 64), batch((10, 10, 20, 20), class_prob=np.eye(5)[[0]]))
+    nucleus = int(document.ids[0])
+    actions.accept(document, [nucleus])
+    assert document.row(nucleus).class_prob
+    assert actions.classify(document, [nucleus], 1).action_id is not None
+    assert document.row(nucleus).class_prob == ()
+    assert actions.classify(document, [nucleus], 1).action_id is None

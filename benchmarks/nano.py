@@ -1,4 +1,4 @@
-"""The bundled model on this machine: automatic segmentation, encoding, a click."""
+"""The bundled models on this machine: automatic segmentation, encoding, a click."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ MPP = 0.25
 
 def main() -> None:
     """Print rows for one square millimetre, the first look at a tile, and a click."""
-    model = zoo.load_model(zoo.DEFAULT_MODEL, "cpu")
-    for tissue in ("stroma", "adenocarcinoma", "tumour"):
-        automatic(model, tissue)
+    for name in ("uperhover-nano", zoo.DEFAULT_MODEL):
+        model = zoo.load_model(name, "cpu")
+        for tissue in ("stroma", "adenocarcinoma", "tumour"):
+            automatic(model, tissue)
     field = load_field("tumour")
+    model = zoo.load_model(zoo.DEFAULT_MODEL, "cpu")
     click(model, field.rgb, calibrate_source(model, ArraySource(field.rgb, MPP, "field")))
 
 
@@ -38,7 +40,7 @@ def automatic(model: Any, tissue: str) -> None:
     found: list[int] = []
     times = wall_times(lambda: found.append(len(segment_source(model, source, calibration))), 3)
     row(
-        f"automatic, a square millimetre of {tissue}",
+        f"{model.info.name}, a square millimetre of {tissue}",
         statistics.median(times) / area_mm2,
         "s",
         60 if found[-1] / area_mm2 <= 4000 else None,

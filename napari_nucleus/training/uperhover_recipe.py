@@ -91,7 +91,7 @@ def uperhover_recipe(
 
     def plan(default: int) -> StagePlan:
         length = steps or default
-        every = max(length // 8, 1)
+        every = max(length // 8, min(length, 200))
         run = RunConfig(
             steps=length,
             warmup=min(200, max(length // 5, 1)),

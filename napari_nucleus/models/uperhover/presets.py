@@ -38,6 +38,7 @@ NANO = UperHoverConfig(
         flips=2,
         stain_strength=0.3,
         canonical_diameter=17.0,
+        min_score=0.7,
     ),
 )
 """The bundled model: two CPU cores, nuclei from 13 px."""

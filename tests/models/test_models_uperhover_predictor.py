@@ -233,6 +233,38 @@ def test_the_stain_is_moved_towards_that_of_the_training_but_not_in_what_is_show
     assert np.array_equal(shown[1], rgb)
 
 
+# ---- from working pixels to those of the tile
+
+
+def bars(shape, *places) -> tuple[np.ndarray, np.ndarray]:
+    """Class maps with rectangles ``(y0, x0, y1, x1, class, probability)``, and flat offsets."""
+    maps = np.zeros((6, *shape), np.float32)
+    maps[0] = 1
+    for y0, x0, y1, x1, class_id, p in places:
+        maps[:, y0:y1, x0:x1] = 0
+        maps[class_id, y0:y1, x0:x1] = p
+        maps[0, y0:y1, x0:x1] = 1 - p
+    return maps, np.zeros((2, *shape), np.float32)
+
+
+@pytest.mark.parametrize(("side", "count"), [((2, 4), 0), ((4, 4), 1)])
+def test_debris_is_so_in_working_pixels_and_in_those_of_the_tile(side, count):
+    # 10 working pixels of 0.25 µm are the least; 2 of them are one of the tile in each direction.
+    maps, hv = bars((24, 24), (8, 8, 8 + side[0], 8 + side[1], 2, 0.9))
+    assert len(nuclei_of_maps(maps, hv, (12, 12), 0.5, TINY.inference)) == count
+
+
+def test_a_nucleus_that_no_pixel_of_the_tile_shows_takes_nothing_from_the_others():
+    line, square = (4, 5, 5, 30, 2, 0.8), (16, 8, 28, 20, 3, 0.6)
+    maps, hv = bars((40, 40), line, square)
+    both = nuclei_of_maps(maps, hv, (40, 40), 0.25, TINY.inference)
+    assert (both.class_prob.argmax(1) + 1).tolist() == [2, 3]
+    seen = nuclei_of_maps(maps, hv, (10, 10), 1.0, TINY.inference)
+    assert (seen.class_prob.argmax(1) + 1).tolist() == [3]
+    assert seen.score == pytest.approx([0.6], abs=1e-5)
+    assert seen.boxes.tolist() == [[4, 2, 7, 5]]
+
+
 # ---- classes that are not told apart
 
 

@@ -196,7 +196,15 @@ def test_classes_that_are_not_told_apart_are_either(folder, tmp_path):
 def test_what_lies_on_the_edge_is_a_tile_if_it_is_half_of_one(tmp_path):
     root = tmp_path / "unlabelled"
     root.mkdir()
-    for name, shape in (("a", (64, 97)), ("b", (64, 95)), ("c", (20, 30)), ("d", (64, 96))):
+    shapes = {
+        "a": (64, 97),
+        "b": (64, 95),
+        "c": (20, 30),
+        "d": (64, 96),
+        "e": (95, 64),
+        "f": (97, 64),
+    }
+    for name, shape in shapes.items():
         rgb = np.full((*shape, 3), BACKGROUND, np.uint8)
         Image.fromarray(rgb).save(root / f"{name}.png", dpi=(101_600, 101_600))
     config = replace(SMALL, empty_share=1.0)
@@ -207,6 +215,9 @@ def test_what_lies_on_the_edge_is_a_tile_if_it_is_half_of_one(tmp_path):
         "b_0_0": (64, 64),
         "c_0_0": (20, 30),
         "d_0_0": (64, 64),
+        "e_0_0": (64, 64),
+        "f_0_0": (64, 64),
+        "f_64_0": (33, 64),
     }
 
 

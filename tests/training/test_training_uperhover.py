@@ -199,6 +199,18 @@ def test_four_tiles_are_learnt_by_heart(tmp_path):
     assert all(word in said[0] for word in ("class", "hv", "gradient", "dice"))
 
 
+def test_half_precision_changes_the_loss_little():
+    batch = map_batch(TINY, TargetConfig())([make_crop(64, seed) for seed in range(2)])
+    model = make_network()
+    config = LossConfig(dice=1.0)
+    exact, parts = MapLoss(config, CPU, False)(model, batch, 0)
+    half, _ = MapLoss(config, CPU, True)(model, batch, 0)
+    assert float(half) == pytest.approx(float(exact), rel=0.03)
+    assert half.dtype == torch.float32
+    assert all(np.isfinite(value) for value in parts.values())
+    assert set(batch) == {"pixels", "class_set", "hv", "hv_mask"}  # the batch stays whole
+
+
 # ---- scores
 
 

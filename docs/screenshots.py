@@ -13,10 +13,11 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
 
 from napari_nucleus.session.shelf import Shelf
 from napari_nucleus.widgets.dock import NucleusDock
+from napari_nucleus.widgets.extents import whole_extent
 
 FOLDER = Path(__file__).parent / "images"
 
@@ -44,6 +45,13 @@ def nucleus_inside(dock: NucleusDock) -> np.ndarray:
     np.fill_diagonal(apart, np.inf)
     inside = np.abs(points - centre).max(axis=1) < centre.min() / 2
     return points[np.where(inside, apart.min(axis=1), 0).argmax()]
+
+
+def scroll_to(area: QScrollArea, y: int) -> None:
+    """Scroll a part of the dock down to what lies at ``y``."""
+    bar = area.verticalScrollBar()
+    assert bar is not None
+    bar.setValue(y)
 
 
 def main() -> None:
@@ -88,6 +96,21 @@ def main() -> None:
     annotation.clicked(point, False)
     wait(lambda: not annotation.tool.pending)
     take("after_click")
+    annotation.escape()
+    viewer.scene.camera.center, viewer.scene.camera.zoom = whole
+    measured: list[object] = []
+    tab = dock.measure_tab
+    tab.measuring.detailed.connect(measured.append)
+    dock.tabs.setCurrentWidget(tab)
+    wait(lambda: bool(measured) and tab.figures.view.image is not None)
+    scroll_to(tab.scrolled, tab.results.y())
+    take("measured")
+    dock.tabs.setCurrentWidget(dock.segment_tab)
+    other = dock.workspace.models.offered[-1]
+    dock.workspace.runs.compare(other, whole_extent(annotation))
+    wait(lambda: annotation.opinion.comparison is not None)
+    scroll_to(dock.correct_tab, dock.correct_tab.compared.y())
+    take("compared")
     dock.close()
     viewer.close()
 

@@ -40,6 +40,7 @@ POINTED_AT = 253
 """Value of the outline of the proposal that is pointed at."""
 
 FILL_ALPHA = 0.35
+"""How much of the inside a colour covers; where models agree there is nothing to cover."""
 
 TILES_AT_ONCE = 2
 """Tiles that are drawn between two turns of the window's event loop."""
@@ -152,6 +153,6 @@ def _colormap() -> DirectLabelColormap:
     for band, color in COLORS.items():
         rgb = tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         colors[int(band)] = (*rgb, 1.0)
-        colors[int(band) + INTERIOR] = (*rgb, FILL_ALPHA)
+        colors[int(band) + INTERIOR] = (*rgb, 0.0 if band is Band.CLOSE else FILL_ALPHA)
     colors[POINTED_AT] = (1.0, 0.0, 1.0, 1.0)
     return DirectLabelColormap(color_dict=colors)

@@ -96,7 +96,7 @@ class MeasureTab(QWidget):
         column.addWidget(self.note)
         column.addWidget(self.results)
         column.addStretch(1)
-        scrolled = QScrollArea()
+        self.scrolled = scrolled = QScrollArea()
         scrolled.setWidget(content)
         scrolled.setWidgetResizable(True)
         scrolled.setFrameShape(QFrame.Shape.NoFrame)

@@ -23,8 +23,8 @@ class AppModels:
     Parameters
     ----------
     models
-        By default those of the zoo. The first that takes clicks answers them; of those that find
-        all nuclei, the first is chosen.
+        By default those of the zoo whose weights are here. The first that takes clicks answers
+        them; of those that find all nuclei, the first is chosen.
 
     Attributes
     ----------

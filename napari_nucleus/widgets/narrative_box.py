@@ -174,7 +174,7 @@ class PhenotypeBox(QWidget):
                 self.gauges[axis].place = None
                 continue
             self._settings = settings = measurement.settings
-            label.setText(f"<b>{measurement.phenotypes.labels[axis]}</b>")
+            label.setText(measurement.phenotypes.labels[axis])
             rule = axis_rule(axis, settings)
             for part in (label, self.gauges[axis]):
                 part.setToolTip(rule)

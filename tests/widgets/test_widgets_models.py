@@ -82,6 +82,6 @@ def test_of_the_zoo_the_default_model_is_chosen_and_answers_clicks():
     assert models.automatic.name == zoo.DEFAULT_MODEL
     assert models.clicks is models.automatic
     assert {m.name for m in models.offered} == {
-        name for name in zoo.names() if "automatic" in zoo.describe(name).capabilities
+        name for name in zoo.available() if "automatic" in zoo.describe(name).capabilities
     }
     models.close()

@@ -216,8 +216,9 @@ def _stand_alone(
     alone = np.ones(len(pixels), bool)
     for begin in range(0, len(low), CANDIDATES):
         a, b = low[begin : begin + CANDIDATES], high[begin : begin + CANDIDATES]
-        y = np.rint(rows[a, None] + (rows[b] - rows[a])[:, None] * share).astype(np.int64)
-        x = np.rint(columns[a, None] + (columns[b] - columns[a])[:, None] * share).astype(np.int64)
+        # Steps are rounded, not places: halves would go by where the tile begins.
+        y = rows[a, None] + np.rint((rows[b] - rows[a])[:, None] * share).astype(np.int64)
+        x = columns[a, None] + np.rint((columns[b] - columns[a])[:, None] * share).astype(np.int64)
         way = y * width + x
         on_way = np.where(component_at[way] == component[a, None], flat[way], 0)
         alone[a[on_way.min(axis=1) > saddle * height[a]]] = False
@@ -338,7 +339,10 @@ def _fill_holes(inner: NDArray[np.bool_], components: NDArray[np.int32]) -> None
     if not closed.any():
         return
     # Which components have a hole is seen from here; what the hole is, from each one alone.
-    rows, columns = np.nonzero(closed[outer])
+    # The first part is nearly always all that lies between nuclei.
+    pixels = np.flatnonzero(outer > 0 if closed[1] else outer > 1)
+    pixels = pixels[closed[outer.reshape(-1)[pixels]]]
+    rows, columns = np.divmod(pixels, inner.shape[1])
     around = [components[rows + dy, columns + dx] for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0))]
     places = ndimage.find_objects(components)
     for number in np.setdiff1d(np.concatenate(around), [0]):

@@ -85,9 +85,10 @@ def describe_instances(
         ``(C + 1, H, W)`` probabilities, background first. A pixel votes for its most probable
         class if that is more probable than the background.
     """
-    boxes = np.array(
-        [(y.start, x.start, y.stop, x.stop) for y, x in ndimage.find_objects(labels)], np.int32
-    ).reshape(-1, 4)
+    places = ndimage.find_objects(labels) if labels.size else []
+    boxes = np.array([(y.start, x.start, y.stop, x.stop) for y, x in places], np.int32).reshape(
+        -1, 4
+    )
     n = len(boxes)
     n_classes = 0 if class_prob is None else len(class_prob) - 1
     area, score = np.zeros(n + 1), np.zeros(n + 1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,8 @@ __all__ = [
 DEFAULT_MPP = 0.25
 """Micrometres per pixel where they are not known."""
 
-TYPICAL_LIMITS = GradientLimits((-1.05, 0.6), (-1.05, 0.6))
-"""Limits per micrometre of a field with touching nuclei."""
+TYPICAL_LIMITS = GradientLimits((-1.05, 0.65), (-1.05, 0.65))
+"""Limits per micrometre near those of fields with touching nuclei."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class EnergyConstants:
         pixels, whatever their size. 7 is Sobel's 3 x 3 after a blur of variance 1.
     drop
         Fall of the offsets per pixel at which two nuclei are surely apart. Inside a nucleus
-        offsets rise by about 0.1, where two of them touch they fall by 0.3 and more.
+        offsets rise by about 0.1, where two of them touch they fall by up to 0.4.
     blur
         Radius in pixels of the binomial blur of the landscape; 2 has variance 1.
     seed_distance_um
@@ -80,7 +80,7 @@ class EnergyConstants:
     """
 
     sobel: int = 7
-    drop: float = 0.12
+    drop: float = 0.1
     blur: int = 2
     seed_distance_um: float = 0.75
     saddle: float = 0.65
@@ -138,10 +138,16 @@ class WatershedConfig:
     def __post_init__(self) -> None:
         if self.postproc not in ("energy", "hovernet"):
             raise ValueError(f"postproc is 'energy' or 'hovernet', not {self.postproc!r}")
-        if self.energy.sobel < 3 or self.energy.sobel % 2 == 0:
-            raise ValueError(
-                f"a Sobel operator has an odd size of 3 or more, not {self.energy.sobel}"
-            )
+        energy, hovernet = self.energy, self.hovernet
+        if energy.sobel < 3 or energy.sobel % 2 == 0:
+            raise ValueError(f"a Sobel operator has an odd size of 3 or more, not {energy.sobel}")
+        for constants, names in (
+            (energy, ("drop", "seed_distance_um", "length_um")),
+            (hovernet, ("sobel_um", "opening_um")),
+        ):
+            for name in names:
+                if not getattr(constants, name) > 0:
+                    raise ValueError(f"{name} must be positive, not {getattr(constants, name)}")
 
 
 def instances_of_maps(
@@ -232,8 +238,10 @@ def reach(mpp: float | None = None, config: WatershedConfig | None = None) -> in
         blur, sobel = config.energy.blur, config.energy.sobel
     else:
         blur, (sobel, _, _) = 1, _hovernet_pixels(config.hovernet, mpp)
-    # A neighbour that the blur mixes in must not become too small where the tile cuts it.
-    return blur + max(sobel // 2, _least_pixels(config, mpp))
+    # Neighbours that the blur mixes in, and the gaps before them, must not become so small where
+    # the tile cuts them that they go.
+    near = blur + math.ceil(math.sqrt(2) * blur)
+    return max(blur + sobel // 2, near + _least_pixels(config, mpp))
 
 
 def _least_pixels(config: WatershedConfig, mpp: float | None) -> int:
@@ -344,6 +352,7 @@ def _flood(
     for rows in bands(labels.shape):
         labels[rows] = label[components[rows]]
     of_pixel = markers.component[markers.number]
+    weight: Any = compactness  # scikit-image's stub has int
     order = np.argsort(of_pixel, kind="stable")
     begins = np.searchsorted(of_pixel[order], several)
     ends = np.searchsorted(of_pixel[order], several, side="right")
@@ -357,5 +366,5 @@ def _flood(
         seeds = np.zeros(part.shape, np.int32)
         seeds[rows - y0, columns - x0] = markers.number[which] + 1
         surface = surface_of((y0, x0, place[0].stop, place[1].stop))
-        part[mask] = watershed(surface, seeds, mask=mask, compactness=compactness)[mask]  # pyright: ignore[reportArgumentType]
+        part[mask] = watershed(surface, seeds, mask=mask, compactness=weight)[mask]
     return labels

@@ -351,9 +351,10 @@ def _flood(
     labels = components
     for rows in bands(labels.shape):
         labels[rows] = label[components[rows]]
-    of_pixel = markers.component[markers.number]
     weight: Any = compactness  # scikit-image's stub has int
-    order = np.argsort(of_pixel, kind="stable")
+    of_pixel = markers.component[markers.number]
+    divided = np.flatnonzero((count > 1)[of_pixel])
+    order = divided[np.argsort(of_pixel[divided], kind="stable")]
     begins = np.searchsorted(of_pixel[order], several)
     ends = np.searchsorted(of_pixel[order], several, side="right")
     for number, begin, end in zip(several, begins, ends, strict=True):

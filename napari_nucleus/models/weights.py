@@ -2,7 +2,7 @@
 
 The header (``metadata`` of safetensors, one JSON string under ``napari_nucleus``) names the preset,
 its whole configuration and what inference needs of the training data. Tensors are stored in half
-precision and computed with in single precision.
+precision, other programs' in single precision, and computed with in single precision.
 """
 
 from __future__ import annotations
@@ -92,15 +92,20 @@ def has_header(file: Path) -> bool:
         return False
 
 
-def write_weights(file: Path, state: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write half-precision tensors with their header, whole or not at all."""
-    half = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+def write_weights(
+    file: Path,
+    state: dict[str, Tensor],
+    header: dict[str, Any],
+    precision: torch.dtype = torch.float16,
+) -> None:
+    """Write tensors in a precision with their header, whole or not at all."""
+    stored = {
+        name: (value.to(precision) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in state.items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
-    save_file(half, part, {_KEY: json.dumps(header)})
+    save_file(stored, part, {_KEY: json.dumps(header)})
     os.replace(part, file)
 
 

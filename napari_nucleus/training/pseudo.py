@@ -153,7 +153,7 @@ def _label_image(predictor: UperHoverPredictor, file: Path, side: int) -> list[P
             rgb, classes, found = predictor.look(piece, calibration)
             target = np.concatenate([[0], found.classes]).astype(np.uint8)
             target[np.isin(target, predictor.info.not_told_apart)] = EPITHELIAL_EITHER
-            name = f"{file.stem}_{y}_{x}"
+            name = f"{file.name}_{y}_{x}"
             image = AnnotatedImage(name, "pseudo", rgb, found.labels, target)
             tiles.append(
                 PseudoTile(image, classes.argmax(0).astype(np.uint8), mean_entropy(classes))
@@ -162,6 +162,8 @@ def _label_image(predictor: UperHoverPredictor, file: Path, side: int) -> list[P
 
 
 def _write(tiles: Sequence[PseudoTile], kept: Sequence[PseudoTile], out: Path) -> None:
+    for stale in [*out.glob("*_sem_map.png"), *out.glob("*_inst.png")]:
+        stale.unlink()
     for tile in kept:
         name = tile.image.name
         Image.fromarray(tile.semantic).save(out / f"{name}_sem_map.png")

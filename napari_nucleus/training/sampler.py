@@ -38,6 +38,8 @@ class SamplerConfig:
         because their magnification is unknown.
     paste
         Share of real crops that get nuclei of another crop pasted in.
+    pseudo_scale
+        Magnification of tiles that a model has labelled, over that of the annotated images.
     dirt
         Share of crops that are partly covered with ink, pigment or debris.
     """
@@ -51,6 +53,7 @@ class SamplerConfig:
     exact: float = 0.35
     dsb_diameter: tuple[float, float] = (13.0, 30.0)
     paste: float = 0.25
+    pseudo_scale: float = 1.0
     dirt: float = 0.06
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
 
@@ -149,6 +152,8 @@ class CropSampler:
         scale, angle, mirror = self._geometry()
         if name == "dsb2018" and self._diameters[image.name] > 0:
             scale = self.rng.uniform(*self.config.dsb_diameter) / self._diameters[image.name]
+        if name == "pseudo":
+            scale /= self.config.pseudo_scale
         centre = self._centre(image.rgb.shape[:2], scale)
         rgb, labels = crop_affine(image.rgb, image.labels, centre, self.size, scale, angle, mirror)
         return rgb, labels, image.class_target

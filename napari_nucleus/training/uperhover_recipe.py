@@ -121,6 +121,7 @@ def _at(mpp: float) -> SamplerConfig:
     return replace(
         plain,
         exact=0.0,
+        pseudo_scale=factor,
         scale=(plain.scale[0] * factor, plain.scale[1] * factor),
         dsb_diameter=(plain.dsb_diameter[0] * factor, plain.dsb_diameter[1] * factor),
     )

@@ -340,7 +340,7 @@ def test_where_there_are_no_nuclei_none_are_parted(shape):
     assert len(predictor.segment(Tile(np.full((*shape, 3), 255, np.uint8)), at_scale(1.0))) == 0
 
 
-def test_a_look_gives_each_class_and_instances_that_voted_together():
+def test_a_look_gives_classes_and_instances_that_voted_together():
     def answer(pixels):
         logits, hv = blobs(pixels)
         p = torch.full_like(logits, 1e-4)
@@ -355,8 +355,8 @@ def test_a_look_gives_each_class_and_instances_that_voted_together():
     shown, classes, found = predictor.look(Tile(rgb), at_scale(1.0))
     assert np.array_equal(shown, rgb)
     assert classes.shape == (6, *SHAPE)
-    assert classes[1, 14, 20] == pytest.approx(0.3, abs=0.01)
-    assert classes[5, 14, 20] == pytest.approx(0.3, abs=0.01)
+    assert classes[1, 14, 20] == pytest.approx(0.6, abs=0.01)
+    assert classes[5, 14, 20] == 0
     assert found.classes.tolist() == [1] * 5
     assert panoptic_quality(OverlapTable.of(labels, found.labels)).pq > 0.98
 
@@ -408,10 +408,16 @@ def test_batch_norms_keep_what_they_counted(tmp_path):
     counted = network.hv.decode_head.bottleneck.batch_norm
     counted.num_batches_tracked.fill_(100_000)
     save_network(network, tmp_path / "w.safetensors", None, {})
-    again = load_predictor(INFO, tmp_path / "w.safetensors", "cpu").network
+    info = replace(INFO, working_mpp=PLAIN.inference.mpp)
+    again = load_predictor(info, tmp_path / "w.safetensors", "cpu").network
     norm = again.hv.decode_head.bottleneck.batch_norm
     assert int(norm.num_batches_tracked) == 100_000
     assert torch.equal(norm.running_var, counted.running_var.half().float())
+
+
+def test_weights_of_another_size_are_refused(file):
+    with pytest.raises(WeightsError, match=r"0\.25 µm per pixel, tiny at 0\.314"):
+        load_predictor(replace(INFO, working_mpp=0.314), file, "cpu")
 
 
 def test_training_goes_on_from_what_was_saved(file):

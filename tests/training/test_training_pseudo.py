@@ -142,7 +142,7 @@ def test_tiles_are_labelled_with_instances_and_classes(folder, tmp_path):
     root, rgb, labels = folder
     out = tmp_path / "run" / "labels"
     images, said = run(root, out, grade)
-    assert [i.name for i in images] == ["slide_0_0", "slide_0_64"]
+    assert [i.name for i in images] == ["slide.png_0_0", "slide.png_0_64"]
     assert said[-1] == "labelled 4 tiles of unlabelled, kept 2"
     for image, x in zip(images, (0, 64), strict=True):
         part = np.s_[:64, x : x + 64]
@@ -162,10 +162,10 @@ def test_the_files_of_kept_tiles_and_the_scores_of_all_are_written(folder, tmp_p
     names = sorted(f.name for f in (tmp_path / "out").iterdir())
     assert names == [
         "scores.csv",
-        "slide_0_0_inst.png",
-        "slide_0_0_sem_map.png",
-        "slide_0_64_inst.png",
-        "slide_0_64_sem_map.png",
+        "slide.png_0_0_inst.png",
+        "slide.png_0_0_sem_map.png",
+        "slide.png_0_64_inst.png",
+        "slide.png_0_64_sem_map.png",
     ]
     for image, class_id in zip(images, (1, 3), strict=True):
         with Image.open(tmp_path / "out" / f"{image.name}_sem_map.png") as picture:
@@ -179,7 +179,7 @@ def test_the_files_of_kept_tiles_and_the_scores_of_all_are_written(folder, tmp_p
     table = scores_of(tmp_path / "out")
     assert [row["kept"] for row in table.values()] == ["1", "1", "0", "0"]
     assert [row["nuclei"] for row in table.values()] == ["2", "2", "2", "0"]
-    assert table["slide_64_64"]["entropy"] == ""
+    assert table["slide.png_64_64"]["entropy"] == ""
     sure, doubtful, more = (float(row["entropy"]) for row in list(table.values())[:3])
     assert sure < doubtful < more
     assert doubtful == pytest.approx(-(0.8 * np.log(0.8) + 0.2 * np.log(0.2)), abs=1e-3)
@@ -189,8 +189,8 @@ def test_classes_that_are_not_told_apart_are_either(folder, tmp_path):
     config = replace(SMALL, percentile=100.0)
     images, _ = run(folder[0], tmp_path / "out", grade, config, not_told_apart=(1, 5))
     targets = {i.name: i.class_target.tolist()[1:] for i in images}
-    assert targets["slide_0_0"] == [EPITHELIAL_EITHER] * 2
-    assert targets["slide_0_64"] == [3, 3]
+    assert targets["slide.png_0_0"] == [EPITHELIAL_EITHER] * 2
+    assert targets["slide.png_0_64"] == [3, 3]
 
 
 def test_what_lies_on_the_edge_is_a_tile_if_it_is_half_of_one(tmp_path):
@@ -210,14 +210,14 @@ def test_what_lies_on_the_edge_is_a_tile_if_it_is_half_of_one(tmp_path):
     config = replace(SMALL, empty_share=1.0)
     images, _ = run(root, tmp_path / "out", constant(0), config)
     assert {i.name: i.rgb.shape[:2] for i in images} == {
-        "a_0_0": (64, 64),
-        "a_0_64": (64, 33),
-        "b_0_0": (64, 64),
-        "c_0_0": (20, 30),
-        "d_0_0": (64, 64),
-        "e_0_0": (64, 64),
-        "f_0_0": (64, 64),
-        "f_64_0": (33, 64),
+        "a.png_0_0": (64, 64),
+        "a.png_0_64": (64, 33),
+        "b.png_0_0": (64, 64),
+        "c.png_0_0": (20, 30),
+        "d.png_0_0": (64, 64),
+        "e.png_0_0": (64, 64),
+        "f.png_0_0": (64, 64),
+        "f.png_64_0": (33, 64),
     }
 
 
@@ -228,7 +228,7 @@ def test_tiles_are_of_the_working_magnification(tmp_path):
     Image.fromarray(rgb).save(root / "far.png", dpi=(50_800, 50_800))  # 0.5 µm
     images, _ = run(root, tmp_path / "out", grade, replace(SMALL, percentile=100.0))
     # 64 working pixels are 32 of the picture; the most doubtful tile is left out.
-    assert [i.name for i in images] == ["far_0_0", "far_0_32", "far_32_0"]
+    assert [i.name for i in images] == ["far.png_0_0", "far.png_0_32", "far.png_32_0"]
     for image in images:
         assert image.rgb.shape == (64, 64, 3)
         assert image.count == 1

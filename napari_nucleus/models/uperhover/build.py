@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from napari_nucleus.core.stain import LabStatistics
 from napari_nucleus.errors import ModelError, WeightsError
 from napari_nucleus.models.api import ModelInfo
@@ -46,6 +48,11 @@ def load_predictor(info: ModelInfo, file: Path, device: str) -> UperHoverPredict
     except Exception as error:  # each library has errors of its own for values it does not take
         reason = " ".join(str(error).split())
         raise WeightsError(f"{file}: its configuration is of another version: {reason}.") from error
+    if network.config.inference.mpp != info.working_mpp:
+        raise WeightsError(
+            f"{file}: these weights work at {network.config.inference.mpp} µm per pixel, "
+            f"{info.name} at {info.working_mpp}; they are of another size of UperHoVer."
+        )
     fill(network, weights.tensors, file.name)
     stain = training_stain_of(weights, file)
     return UperHoverPredictor(network.to(on), info, weights.digest, stain)
@@ -87,7 +94,13 @@ def _adopt(
     inference = replace(config.inference, class_order=class_order)
     network = UperHover(replace(config, inference=inference))
     report = load_checkpoint(network, file)
-    save_network(network, out, None, {"adopted": file.name})
+    lacking = [name for name in report.missing if not name.endswith("num_batches_tracked")]
+    if lacking:
+        raise WeightsError(
+            f"{file.name}: lacks {lacking[0]} and {len(lacking) - 1} more; a whole model has all."
+        )
+    # Half precision would lose variances of batch norms that were made in single precision.
+    save_network(network, out, None, {"adopted": file.name}, torch.float32)
     return report
 
 
@@ -107,8 +120,13 @@ def restore_network(file: Path, config: UperHoverConfig) -> UperHover:
 
 
 def save_network(
-    network: UperHover, file: Path, training_stain: LabStatistics | None, provenance: dict[str, Any]
+    network: UperHover,
+    file: Path,
+    training_stain: LabStatistics | None,
+    provenance: dict[str, Any],
+    precision: torch.dtype = torch.float16,
 ) -> None:
     """Write a network with all that inference needs; ``provenance`` is kept in the header."""
     header = {"system": SYSTEM, "config": network.config.to_dict(), "provenance": provenance}
-    write_weights(file, network.state_dict(), header | stain_header(training_stain))
+    header |= stain_header(training_stain)
+    write_weights(file, network.state_dict(), header, precision)

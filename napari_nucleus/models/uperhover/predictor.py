@@ -83,13 +83,15 @@ class UperHoverPredictor:
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], Instances]:
         """Return a tile at the working magnification, its class probabilities, its instances.
 
-        The tile is ``(h, w, 3)`` in its own stain, the probabilities are ``(1 + C, h, w)``.
+        The tile is ``(h, w, 3)`` in its own stain, the probabilities are ``(1 + C, h, w)``. Classes
+        that are not told apart are summed in the first of them: which of them it is would
+        otherwise count as doubt.
         """
         classes, hv = self._maps(self._working(tile, calibration))
         plain = to_working(tile.rgb, calibration, 1, None, 0, self._device).rgb
         rgb = (plain[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
         pooled = _voting_together(classes, self.info.not_told_apart)
-        return rgb, classes, _instances(pooled, hv, self.config)
+        return rgb, pooled, _instances(pooled, hv, self.config)
 
     def _maps(self, working: Working) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return class probabilities ``(1 + C, h, w)`` and offsets ``(2, h, w)``."""

@@ -42,12 +42,20 @@ class Proposals:
         The proposals, in level-0 pixels.
     made_by
         The model.
+    centroids_yx
+        Centroids ``(m, 2)`` of all of them, in parts.
     """
 
-    def __init__(self, document: Document, nuclei: Nuclei, made_by: MadeBy) -> None:
+    def __init__(
+        self,
+        document: Document,
+        nuclei: Nuclei,
+        made_by: MadeBy,
+        centroids_yx: Sequence[NDArray[np.float64]],
+    ) -> None:
         self.made_by = made_by
         self._document, self._nuclei = document, nuclei
-        self._centroid_yx = nuclei.centroids_yx
+        self._centroid_yx = np.concatenate([np.zeros((0, 2)), *centroids_yx])
         self._dismissed = np.zeros(len(nuclei), np.bool_)
         self._held = np.zeros(len(nuclei), np.bool_)
 

@@ -47,7 +47,7 @@ TILES_AT_ONCE = 2
 
 
 class AgreementLayer:
-    """Shows agreement and proposals over an image, and follows the document.
+    """Shows agreement and proposals over an image; `follow` must be called for each change.
 
     Parameters
     ----------
@@ -88,7 +88,6 @@ class AgreementLayer:
         viewer.add_layer(self.layer)
         if active is not None:
             viewer.layers.selection.active = active
-        document.changed.connect(self._on_changed)
         self._reading = self._raster.read_in_steps()
         self._read_on()
 
@@ -106,6 +105,11 @@ class AgreementLayer:
         for box in self._raster.mark(proposal, POINTED_AT):
             self.redraw(box)
 
+    def follow(self, box: Box) -> None:
+        """Show what has changed in a level-0 box."""
+        self._raster.follow(box)
+        self.redraw(box)
+
     def redraw(self, box: Box) -> None:
         """Draw a level-0 box again."""
         around = clip_box(pad_box(box, 1), self._document.shape)
@@ -117,11 +121,10 @@ class AgreementLayer:
             write_changed(self.layer, around, self._raster.draw(around))
 
     def close(self) -> None:
-        """Take the layer out of the viewer and let go of the document."""
+        """Take the layer out of the viewer."""
         if self._closed:
             return
         self._closed = True
-        self._document.changed.disconnect(self._on_changed)
         if self.layer in self._viewer.layers:
             self._viewer.layers.remove(self.layer)
 
@@ -142,10 +145,6 @@ class AgreementLayer:
         if boxes:
             # A method alone would be held weakly.
             QTimer.singleShot(0, lambda: self._read_on())
-
-    def _on_changed(self, box: Box, _: frozenset[str]) -> None:
-        self._raster.follow(box)
-        self.redraw(box)
 
 
 def _colormap() -> DirectLabelColormap:

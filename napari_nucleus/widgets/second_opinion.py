@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.session.agreement import differ
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from napari_nucleus.widgets.annotation import Annotation
 
 __all__ = ["SecondOpinion"]
+
+SLICE_S = 0.015
+"""Seconds of following between two turns of the event loop."""
 
 
 class SecondOpinion:
@@ -39,6 +45,12 @@ class SecondOpinion:
         self._layer: AgreementLayer | None = None
         self._focus: int | None = None
         self._hovered: int | None = None
+        self._action_id: int | None = None
+        self._changes: deque[Box] = deque()
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(lambda: self._follow())
         self.comparison: Comparison | None = None
 
     def conclude(self, comparison: Comparison) -> None:
@@ -46,17 +58,18 @@ class SecondOpinion:
         self._annotation.finish_change()
 
         def tell(result: ActionResult) -> str:
-            self._show(comparison)
+            self._show(comparison, result.action_id)
             return f"{result.message} N goes through what the two do not agree on."
 
         self._annotation.work(comparison.note_in_steps(), tell)
 
-    def _show(self, comparison: Comparison) -> None:
+    def _show(self, comparison: Comparison, action_id: int | None) -> None:
         self.drop()
         annotation = self._annotation
-        self.comparison = comparison
+        self.comparison, self._action_id = comparison, action_id
         annotation.reviewing.queue.propose(comparison.proposals)
         annotation.document.changed.connect(self._on_changed)
+        annotation.document.history_changed.connect(self._on_history)
         self.visible = True
 
     def drop(self) -> None:
@@ -65,7 +78,10 @@ class SecondOpinion:
             return
         self.comparison = None
         self._focus = self._hovered = None
+        self._changes.clear()
+        self._timer.stop()
         self._annotation.document.changed.disconnect(self._on_changed)
+        self._annotation.document.history_changed.disconnect(self._on_history)
         self._annotation.reviewing.queue.propose(None)
         self.close()
         self.changed.emit()
@@ -213,7 +229,27 @@ class SecondOpinion:
         if self._layer is not None:
             self._layer.point_at(proposal)
 
-    def _on_changed(self, box: Box, kinds: frozenset[str]) -> None:
-        if self.comparison is not None and kinds & {"labels", "classes"}:
-            # Before the layer, which was connected later, draws it.
+    # ---- following the document
+
+    def _on_changed(self, box: Box, _: frozenset[str]) -> None:
+        self._changes.append(box)
+        self._timer.start()
+
+    def _follow(self) -> None:
+        """Take some changes into account, then let the window breathe."""
+        until = time.perf_counter() + SLICE_S
+        while self._changes and self.comparison is not None:
+            box = self._changes.popleft()
             self.comparison.follow(box)
+            if self._layer is not None:
+                self._layer.follow(box)
+            if time.perf_counter() > until:
+                self._timer.start()
+                return
+        self.changed.emit()
+
+    def _on_history(self) -> None:
+        """Put the comparison away when it is undone."""
+        undone = self._annotation.document.store.first_undone()
+        if undone is not None and self._action_id is not None and undone.id <= self._action_id:
+            self.drop()

@@ -64,6 +64,8 @@ def test_comparing_changes_no_nucleus_and_is_one_step(segmented):
     assert segmented.document.row(segmented.document.id_at(BOTH)).agreement == 1.0
     segmented.press(Qt.Key.Key_Z, CTRL)
     assert {r.agreement for r in segmented.document.rows()} == {None}
+    assert agreement_layer(segmented) is None, "it is put away with what it showed"
+    assert not segmented.dock.correct_tab.compared.isVisible()
 
 
 def test_the_layer_shows_the_bands_follows_corrections_and_can_be_hidden(segmented):
@@ -74,7 +76,7 @@ def test_the_layer_shows_the_bands_follows_corrections_and_can_be_hidden(segment
     assert layer.data[100, 40] == Band.ALONE + INTERIOR
     assert layer.data[60, 80] == Band.PROPOSED + INTERIOR
     segmented.click(ONLY_OURS, CTRL)
-    assert not layer.data[95:105, 35:45].any()
+    segmented.until(lambda: not layer.data[95:105, 35:45].any())
     segmented.press(Qt.Key.Key_C)
     assert not layer.visible
     assert not segmented.dock.correct_tab.compared.show_it.isChecked()

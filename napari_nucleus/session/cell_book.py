@@ -42,7 +42,8 @@ class CellBook:
     @property
     def models(self) -> set[str]:
         """Names of the models from which nuclei have their class."""
-        return {self._models[i] for i in np.unique(self._named_by).tolist() if i != USER}
+        numbers = np.bincount(self._named_by - USER, minlength=len(self._models) + 1)[1:]
+        return {name for name, n in zip(self._models, numbers.tolist(), strict=True) if n}
 
     def put(self, rows: Iterable[NucleusRow]) -> set[int]:
         """Take in rows; return the ids of those that are new or otherwise than before."""

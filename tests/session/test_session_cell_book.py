@@ -83,3 +83,12 @@ def test_who_named_a_class_is_known_until_the_user_has(changed, left):
     book.put([row(1, **changed)])
     assert len(book.guessed_yx(PANNUKE, {"nano"})) == left
     assert not len(book.guessed_yx(PANNUKE, ()))
+
+
+def test_the_models_that_named_classes_are_those_of_nuclei_that_are_there():
+    book = CellBook()
+    assert book.models == set()
+    book.put([row(1), row(2, source="other"), row(3, prob=())])
+    assert book.models == {"nano", "other"}
+    book.drop([2])
+    assert book.models == {"nano"}

@@ -147,6 +147,20 @@ def test_classes_that_are_not_the_models_are_refused():
         comparison.add_tile(WHOLE, batch(SAME, class_prob=np.ones((1, 3))))
 
 
+def test_any_number_of_nuclei_is_compared():
+    shape = (80, 40_000)
+    document = make_document(shape, 512, store=MemoryStore(shape, 512))
+    boxes = [(10, x, 20, x + 10) for x in range(0, 39_990, 16)]
+    with document.run("Segment image") as run:
+        run.add_tile((0, 0, *shape), batch(*boxes))
+    comparison = Comparison(document, MadeBy("other"))
+    comparison.add_tile((0, 0, *shape), batch(*boxes[::2], source="other"))
+    finished(comparison.note_in_steps())
+    known = [row.agreement for row in document.rows()]
+    assert known == [1.0, 0.0] * (len(boxes) // 2) + [1.0] * (len(boxes) % 2)
+    assert comparison.tally() == Tally(-(-len(boxes) // 2), 0, 0, len(boxes) // 2, 0)
+
+
 # ---- proposals
 
 

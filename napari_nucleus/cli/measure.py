@@ -27,7 +27,7 @@ from napari_nucleus.io.labels import provenance_in, read_labels
 from napari_nucleus.io.measurements import measurement_files, write_measurements
 from napari_nucleus.io.results import Provenance
 from napari_nucleus.models import zoo
-from napari_nucleus.session.cells import cells_of_rows, classifying_models
+from napari_nucleus.session.cell_book import CellBook
 from napari_nucleus.session.document import MPP_FACT, Document
 from napari_nucleus.session.project import SUFFIX
 from napari_nucleus.session.provenance import known_models, provenance_of
@@ -177,13 +177,15 @@ def _of_project(path: Path, classes: Path | None, mpp: float | None) -> _Input:
         excluded = [
             region.shape for region in document.regions if region.kind is RegionKind.EXCLUDED
         ]
-        cells, not_told_apart = cells_of_rows(rows, document.scheme, mpp)
+        book = CellBook()
+        book.put(rows)
+        cells, not_told_apart = book.cells(document.scheme, mpp)
         made = provenance_of(known_models(store), {row.source for row in rows})
         return _Input(
             cells,
             document.shape,
             shapely.union_all(excluded) if excluded else shapely.Polygon(),
-            not_told_apart or _not_told_apart(classifying_models(rows)),
+            not_told_apart or _not_told_apart(book.models),
             {**made, "class_scheme": document.scheme.name},
         )
 

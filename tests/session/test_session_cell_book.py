@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_nucleus.core.cells import canonical_classes
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.schemes import CONSEP
 from napari_nucleus.session.cell_book import CellBook
-from napari_nucleus.session.cells import cells_of_rows
 from napari_nucleus.session.table import NucleusRow
 
 PROB = (1.0, 0.0, 0.0, 0.0, 0.0)
@@ -20,9 +20,12 @@ def row(i, y=5.0, class_id=1, prob=PROB, source="nano", area=30):
 
 def check(book, rows, scheme=PANNUKE):
     cells, together = book.cells(scheme, 0.5)
-    wanted, wanted_together = cells_of_rows(sorted(rows, key=lambda r: r.id), scheme, 0.5)
-    for name in ("ids", "centroids_yx", "areas", "class_ids"):
-        np.testing.assert_array_equal(getattr(cells, name), getattr(wanted, name))
+    rows = sorted(rows, key=lambda r: r.id)
+    classes, wanted_together = canonical_classes(np.array([r.class_id for r in rows], int), scheme)
+    assert cells.ids.tolist() == [r.id for r in rows]
+    assert cells.centroids_yx.tolist() == [list(r.centroid_yx) for r in rows]
+    assert cells.areas.tolist() == [r.area for r in rows]
+    assert cells.class_ids.tolist() == classes.tolist()
     assert together == wanted_together
     assert cells.mpp == 0.5
 
@@ -92,3 +95,24 @@ def test_the_models_that_named_classes_are_those_of_nuclei_that_are_there():
     assert book.models == {"nano", "other"}
     book.drop([2])
     assert book.models == {"nano"}
+
+
+def test_classes_become_canonical():
+    book = CellBook()
+    book.put([row(1, class_id=3), row(2, class_id=4), row(3, class_id=1)])
+    cells, together = book.cells(CONSEP, 0.25)
+    assert cells.class_ids.tolist() == [5, 3, 0]
+    assert together == (1, 5)
+
+
+def test_models_are_named_for_classes_that_are_still_theirs():
+    book = CellBook()
+    book.put(
+        [
+            row(1, source="uninuc-nano"),
+            row(2, class_id=2, prob=(), source="other"),  # the user has named it since
+            row(3, class_id=0, source="third"),
+            row(4, class_id=5, prob=(), source="user"),
+        ]
+    )
+    assert book.models == {"uninuc-nano"}

@@ -16,7 +16,7 @@ from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.tme import TmeSettings, features
 from napari_nucleus.core.tme_words import feature_rows
 from napari_nucleus.session import actions
-from napari_nucleus.session.cells import cells_of_rows
+from napari_nucleus.session.cell_book import CellBook
 from napari_nucleus.session.provenance import MadeBy
 from napari_nucleus.widgets.extents import view_extent
 
@@ -59,7 +59,9 @@ def shown(app: Driver) -> dict[str, str]:
 
 
 def expected(app: Driver, ids=None, settings=TmeSettings(), mpp=0.5) -> dict[str, str]:
-    cells, _ = cells_of_rows(app.document.rows(ids), app.document.scheme, mpp)
+    book = CellBook()
+    book.put(app.document.rows(ids))
+    cells, _ = book.cells(app.document.scheme, mpp)
     return {row.key: row.text for row in feature_rows(features(cells, settings), settings)}
 
 

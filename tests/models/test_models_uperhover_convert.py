@@ -375,10 +375,11 @@ def test_an_adopted_model_loads_and_its_outputs_are_put_in_order(tmp_path):
     assert _adopt(PLAIN, file, plain, ()).missing == ()
     _adopt(PLAIN, file, put, order)
     tile = Tile((torch.rand(56, 56, 3) * 255).byte().numpy())
-    predictor = load_predictor(INFO, plain, "cpu")
-    assert same_answers(predictor.network, source.half().float())
+    info = replace(INFO, working_mpp=PLAIN.inference.mpp)
+    predictor = load_predictor(info, plain, "cpu")
+    assert same_answers(predictor.network, source)
     maps = probabilities(predictor, tile)
-    moved = probabilities(load_predictor(INFO, put, "cpu"), tile)
+    moved = probabilities(load_predictor(info, put, "cpu"), tile)
     for output, class_id in enumerate(order):
         assert (moved[class_id] == maps[output]).all()
     header = read_weights(put).header

@@ -29,7 +29,7 @@ LEAST_BAND = 0.1
 """A band of less than this part of the median area is a sliver."""
 
 STEP_UM = 1.0
-RADII_UM = np.arange(101) * STEP_UM
+RADII_UM = np.arange(101, dtype=np.float64) * STEP_UM
 """Distances at which the curves are given."""
 
 

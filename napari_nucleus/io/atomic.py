@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from napari_nucleus.errors import AnnotationError
 
-__all__ = ["replacing", "replacing_together"]
+__all__ = ["check_stem", "replacing", "replacing_together"]
 
 
 @contextmanager
@@ -46,6 +46,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_stem(stem: str) -> None:
+    """Refuse what cannot begin a file name.
+
+    Raises
+    ------
+    AnnotationError
+        If it is empty or holds folders.
+    """
+    if not stem or Path(stem).name != stem:
+        raise AnnotationError(f"{stem!r} cannot begin a file name; leave out folders.")
 
 
 @contextmanager

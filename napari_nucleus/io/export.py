@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ignore_progress
 from napari_nucleus.errors import AnnotationError
-from napari_nucleus.io.atomic import replacing_together
+from napari_nucleus.io.atomic import check_stem, replacing_together
 from napari_nucleus.io.geojson import NUCLEI_NAMESPACE, write_geojson
 from napari_nucleus.io.labels import write_labels
 from napari_nucleus.io.overlay import write_overlay
@@ -82,8 +82,7 @@ def write_all(
         If it was cancelled; the files that were there are as they were.
     """
     out_dir = Path(out_dir)
-    if not stem or Path(stem).name != stem:
-        raise AnnotationError(f"{stem!r} cannot begin a file name; leave out folders.")
+    check_stem(stem)
     writers: dict[str, Callable[[Path], None]] = {
         "labels": lambda file: write_labels(file, result.labels, result.mpp, result.provenance),
         "geojson": lambda file: write_geojson(file, result, uuid.uuid5(NUCLEI_NAMESPACE, stem)),

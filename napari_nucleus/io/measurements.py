@@ -25,7 +25,7 @@ from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ign
 from napari_nucleus.core.tme import CLASS_NAMES
 from napari_nucleus.core.tme_measurement import TmeMeasurement
 from napari_nucleus.errors import AnnotationError
-from napari_nucleus.io.atomic import replacing_together
+from napari_nucleus.io.atomic import check_stem, replacing_together
 from napari_nucleus.io.measurement_report import report_html
 from napari_nucleus.io.results import Provenance, check_provenance
 
@@ -91,8 +91,7 @@ def write_measurements(
     CancelledError
         If it was cancelled; the files that were there are as they were.
     """
-    if not stem or Path(stem).name != stem:
-        raise AnnotationError(f"{stem!r} cannot begin a file name; leave out folders.")
+    check_stem(stem)
     unknown = [name for name in formats if name not in MEASUREMENT_FORMATS]
     if unknown or not formats or not measurements:
         what = f"Format {unknown[0]!r}" if unknown else "Nothing to write"

@@ -14,13 +14,18 @@ from napari_nucleus.core.stain import LabStatistics, restain
 from napari_nucleus.models.api import Calibration
 
 __all__ = [
+    "FLIPS",
     "Working",
+    "flip_offsets",
     "mirror_to",
     "normalise",
     "pad_to_multiple",
     "to_network",
     "to_working",
 ]
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
+"""Mirrorings whose answers are averaged, in the order in which they are added."""
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -106,3 +111,9 @@ def mirror_to(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 def to_network(rgb: Tensor, multiple: int) -> Tensor:
     """Return normalised, padded network input of ``(B, 3, H, W)`` in 0–1."""
     return normalise(pad_to_multiple(rgb, multiple)).contiguous(memory_format=torch.channels_last)
+
+
+def flip_offsets(hv: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return offsets ``(B, 2, H, W)``, x then y, mirrored along spatial axes 2 (y) and 3 (x)."""
+    signs = [-1.0 if 3 in axes else 1.0, -1.0 if 2 in axes else 1.0]
+    return hv.flip(axes) * hv.new_tensor(signs)[:, None, None]

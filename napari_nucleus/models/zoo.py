@@ -14,6 +14,7 @@ from typing import Any
 
 from platformdirs import user_data_path
 
+from napari_nucleus.core.cells import NEOPLASTIC_OR_EPITHELIAL
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.errors import ModelError
 from napari_nucleus.models.api import ModelInfo
@@ -64,6 +65,11 @@ def _adopt_uperhover(file: Path, out: Path, class_order: tuple[int, ...]) -> Any
     return adopt_checkpoint(file, out, class_order)
 
 
+_EPITHELIAL_EITHER = (
+    "Its training data tell too little of neoplastic and benign epithelium: "
+    "read both as epithelial."
+)
+
 _ZOO: Mapping[str, _Entry] = {
     "uninuc-nano": _Entry(
         ModelInfo(
@@ -77,11 +83,8 @@ _ZOO: Mapping[str, _Entry] = {
             click_tile=256,
             licence="BSD-3-Clause",
             source="bundled",
-            limits=(
-                "Its training data tell too little of neoplastic and benign epithelium: "
-                "read both as epithelial."
-            ),
-            not_told_apart=(1, 5),
+            limits=_EPITHELIAL_EITHER,
+            not_told_apart=NEOPLASTIC_OR_EPITHELIAL,
         ),
         "uninuc",
         _load_uninuc,
@@ -98,11 +101,8 @@ _ZOO: Mapping[str, _Entry] = {
             click_tile=640,
             licence="BSD-3-Clause",
             source="bundled",
-            limits=(
-                "Its training data tell too little of neoplastic and benign epithelium: "
-                "read both as epithelial."
-            ),
-            not_told_apart=(1, 5),
+            limits=_EPITHELIAL_EITHER,
+            not_told_apart=NEOPLASTIC_OR_EPITHELIAL,
         ),
         "uperhover",
         _load_uperhover,

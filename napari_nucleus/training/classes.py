@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from napari_nucleus.core.cells import NEOPLASTIC_OR_EPITHELIAL
 from napari_nucleus.core.classes import PANNUKE, UNKNOWN_CLASS
 from napari_nucleus.core.image import ArraySource, check_mpp
 from napari_nucleus.core.metrics import DetectionTable, class_f1, detection_radius
@@ -29,10 +30,7 @@ from napari_nucleus.training.data import (
     load_points,
 )
 
-__all__ = ["EPITHELIAL", "class_scores", "classified_pairs", "evaluate_classes", "point_recall"]
-
-EPITHELIAL = (1, 5)
-"""Ids of neoplastic and of epithelial nuclei."""
+__all__ = ["class_scores", "classified_pairs", "evaluate_classes", "point_recall"]
 
 
 def classified_pairs(image: AnnotatedImage, nuclei: Nuclei, mpp: float) -> DetectionTable:
@@ -155,7 +153,7 @@ def _likeliest(nuclei: Nuclei) -> NDArray[np.int64]:
 
 def _merged(class_ids: ArrayLike) -> NDArray[np.int64]:
     ids = np.asarray(class_ids, np.int64)
-    return np.where(np.isin(ids, EPITHELIAL), EPITHELIAL_EITHER, ids)
+    return np.where(np.isin(ids, NEOPLASTIC_OR_EPITHELIAL), EPITHELIAL_EITHER, ids)
 
 
 def _rounded(value: float) -> float | None:

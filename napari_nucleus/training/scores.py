@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from napari_nucleus.core.cells import NEOPLASTIC_OR_EPITHELIAL
 from napari_nucleus.core.metrics import OverlapTable, aji, panoptic_quality
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.models.uninuc.config import UniNucConfig
@@ -21,7 +22,7 @@ from napari_nucleus.models.uperhover.predictor import nuclei_of_maps
 from napari_nucleus.models.uperhover.windows import predict_maps
 from napari_nucleus.models.working import normalise, to_network, to_working
 from napari_nucleus.training.batches import pixels_of
-from napari_nucleus.training.classes import EPITHELIAL, class_scores, classified_pairs
+from napari_nucleus.training.classes import class_scores, classified_pairs
 from napari_nucleus.training.click_targets import ObjectConfig, draw_objects
 from napari_nucleus.training.clicks import simulate_corrections
 from napari_nucleus.training.data import AnnotatedImage
@@ -97,7 +98,7 @@ def score_maps(
             )
             classes, hv = maps.classes[0].cpu().numpy(), maps.hv[0].cpu().numpy()
             shape = (image.rgb.shape[0], image.rgb.shape[1])
-            nuclei = nuclei_of_maps(classes, hv, shape, mpp, config, EPITHELIAL)
+            nuclei = nuclei_of_maps(classes, hv, shape, mpp, config, NEOPLASTIC_OR_EPITHELIAL)
             table = OverlapTable.of(image.labels, nuclei.to_labels(shape))
             qualities.append(panoptic_quality(table).pq)
             ajis.append(aji(table))

@@ -34,12 +34,9 @@ from napari_nucleus.models.uninuc.decoding import (
 from napari_nucleus.models.uninuc.dense import DenseMaps
 from napari_nucleus.models.uninuc.network import UniNuc, empty_logits
 from napari_nucleus.models.uninuc.postprocess import dense_instances
-from napari_nucleus.models.working import Working, to_network
+from napari_nucleus.models.working import FLIPS, Working, to_network
 
 __all__ = ["Candidates", "find_candidates", "segment_tile", "without_padding"]
-
-FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
-"""Mirrorings that are averaged, in the order in which they are added."""
 
 
 @dataclass(frozen=True, eq=False)

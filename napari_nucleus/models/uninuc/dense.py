@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_nucleus.models.layers import ConvNormAct
+from napari_nucleus.models.working import flip_offsets
 
 __all__ = ["DenseHeads", "DenseMaps"]
 
@@ -40,10 +41,8 @@ class DenseMaps(NamedTuple):
         """Return the maps mirrored along spatial axes 2 (y) and 3 (x); offsets change sign."""
         if not axes:
             return self
-        maps = [m.flip(axes) for m in self]
-        signs = maps[2].new_tensor([-1.0 if 3 in axes else 1.0, -1.0 if 2 in axes else 1.0])
-        maps[2] = maps[2] * signs[:, None, None]
-        return DenseMaps(*maps)
+        mirrored = DenseMaps(*(m.flip(axes) for m in self))
+        return mirrored._replace(hv=flip_offsets(self.hv, axes))
 
 
 class DenseHeads(nn.Module):

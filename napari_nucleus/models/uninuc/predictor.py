@@ -22,7 +22,8 @@ from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.core.stain import LabStatistics
 from napari_nucleus.errors import ModelError
 from napari_nucleus.models.api import Calibration, Embedding, ModelInfo
-from napari_nucleus.models.calibrate import NucleusSizes, calibrate
+from napari_nucleus.models.calibrate import NucleusSizes
+from napari_nucleus.models.predicting import Predictor
 from napari_nucleus.models.uninuc.automatic import segment_tile, without_padding
 from napari_nucleus.models.uninuc.config import InferenceConfig
 from napari_nucleus.models.uninuc.decoding import (
@@ -35,7 +36,7 @@ from napari_nucleus.models.uninuc.decoding import (
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.postprocess import dense_instances
 from napari_nucleus.models.uninuc.prompting import prompt_batch
-from napari_nucleus.models.working import Working, to_network, to_working
+from napari_nucleus.models.working import to_network
 
 __all__ = ["UniNucPredictor"]
 
@@ -47,7 +48,7 @@ CLASS_STRIDE = 4
 """Tile pixels per cell, at working magnification, of the class map that embeddings hold."""
 
 
-class UniNucPredictor:
+class UniNucPredictor(Predictor):
     """Automatic and promptable segmentation with one set of weights.
 
     Parameters
@@ -69,24 +70,10 @@ class UniNucPredictor:
         digest: str,
         training_stain: LabStatistics | None,
     ) -> None:
-        self.network = network.eval()
-        self.info = info
-        self.digest = digest
-        self.training_stain = training_stain
-        self.config: InferenceConfig = network.config.inference
-        self._device = next(network.parameters()).device
-
-    @property
-    def device(self) -> str:
-        """The device in words, such as ``"cpu"`` or the name of a GPU."""
-        if self._device.type == "cuda":
-            return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
-        return str(self._device)
-
-    def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
-        """Estimate magnification (if ``mpp`` is None) and stain from samples of an image."""
-        config = self.config
-        return calibrate(samples, mpp, config.mpp, config.canonical_diameter, self._sizes_at)
+        config = network.config.inference
+        super().__init__(network, config, info, digest, training_stain, config.upscale)
+        self.network = network
+        self.config: InferenceConfig = config
 
     def segment(self, tile: Tile, calibration: Calibration | None = None) -> Nuclei:
         """Return the nuclei of a tile, in tile pixels; no two share a pixel."""
@@ -162,21 +149,6 @@ class UniNucPredictor:
         answers = decode_all(self.network.segmenter, projected, batch)
         answers = replace(answers, logits=obey_clicks(answers.logits, batch))
         return answers, batch.windows.numpy().astype(np.float64) / np.tile(per, 2)
-
-    def _working(self, tile: Tile, calibration: Calibration) -> Working:
-        return to_working(
-            tile.rgb,
-            calibration,
-            self.config.upscale,
-            self.training_stain,
-            self.config.stain_strength,
-            self._device,
-        )
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"
-        )
 
     @torch.inference_mode()
     def _sizes_at(self, samples: Sequence[Tile], zoom: float) -> NucleusSizes:

@@ -17,6 +17,7 @@ from transformers.models.upernet.modeling_upernet import UperNetHead
 from napari_nucleus.models.layers import ChannelNorm, ConvNormAct, ResidualBlock
 from napari_nucleus.models.uperhover.config import HeadConfig, UperHoverConfig
 from napari_nucleus.models.uperhover.encoder import Features, PyramidEncoder
+from napari_nucleus.models.working import flip_offsets
 
 __all__ = ["Maps", "UperHover"]
 
@@ -35,9 +36,7 @@ class Maps(NamedTuple):
         """Return the maps mirrored along spatial axes 2 (y) and 3 (x); offsets change sign."""
         if not axes:
             return self
-        signs = [-1.0 if 3 in axes else 1.0, -1.0 if 2 in axes else 1.0]
-        hv = self.hv.flip(axes) * self.hv.new_tensor(signs)[:, None, None]
-        return Maps(self.classes.flip(axes), hv)
+        return Maps(self.classes.flip(axes), flip_offsets(self.hv, axes))
 
 
 class UperHover(nn.Module):

@@ -15,7 +15,8 @@ from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.stain import LabStatistics
 from napari_nucleus.core.watershed import Instances, instances_of_maps
 from napari_nucleus.models.api import Calibration, ModelInfo
-from napari_nucleus.models.calibrate import NucleusSizes, calibrate
+from napari_nucleus.models.calibrate import NucleusSizes
+from napari_nucleus.models.predicting import Predictor
 from napari_nucleus.models.uperhover.config import InferenceConfig
 from napari_nucleus.models.uperhover.network import UperHover
 from napari_nucleus.models.uperhover.windows import predict_maps
@@ -28,7 +29,7 @@ SIZING_SAMPLES = 6
 """Most samples, each of one window, that the magnification is estimated from."""
 
 
-class UperHoverPredictor:
+class UperHoverPredictor(Predictor):
     """Automatic segmentation with one set of weights.
 
     Parameters
@@ -50,24 +51,9 @@ class UperHoverPredictor:
         digest: str,
         training_stain: LabStatistics | None,
     ) -> None:
-        self.network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.info = info
-        self.digest = digest
-        self.training_stain = training_stain
+        super().__init__(network, network.config.inference, info, digest, training_stain)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config: InferenceConfig = network.config.inference
-        self._device = next(network.parameters()).device
-
-    @property
-    def device(self) -> str:
-        """The device in words, such as ``"cpu"`` or the name of a GPU."""
-        if self._device.type == "cuda":
-            return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
-        return str(self._device)
-
-    def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
-        """Estimate magnification (if ``mpp`` is None) and stain from samples of an image."""
-        config = self.config
-        return calibrate(samples, mpp, config.mpp, config.canonical_diameter, self._sizes_at)
 
     def segment(self, tile: Tile, calibration: Calibration | None = None) -> Nuclei:
         """Return the nuclei of a tile, in tile pixels; no two share a pixel."""
@@ -95,19 +81,9 @@ class UperHoverPredictor:
 
     def _maps(self, working: Working) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return class probabilities ``(1 + C, h, w)`` and offsets ``(2, h, w)``."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+        with self._autocast():
             maps = predict_maps(self.network, working.rgb, self.config)
         return maps.classes[0].cpu().numpy(), maps.hv[0].cpu().numpy()
-
-    def _working(self, tile: Tile, calibration: Calibration) -> Working:
-        return to_working(
-            tile.rgb,
-            calibration,
-            1,
-            self.training_stain,
-            self.config.stain_strength,
-            self._device,
-        )
 
     def _sizes_at(self, samples: Sequence[Tile], zoom: float) -> NucleusSizes:
         """Find nuclei of one window of each sample at ``zoom`` working pixels per image pixel."""

@@ -11,12 +11,9 @@ from torch.nn import functional as F
 
 from napari_nucleus.models.uperhover.config import InferenceConfig
 from napari_nucleus.models.uperhover.network import Maps, UperHover
-from napari_nucleus.models.working import mirror_to, normalise
+from napari_nucleus.models.working import FLIPS, mirror_to, normalise
 
 __all__ = ["predict_maps", "window_starts"]
-
-FLIPS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
-"""Mirrorings that are averaged, in the order in which they are added."""
 
 BATCH = 4
 """Windows at a time; more are no faster on a CPU."""

@@ -18,8 +18,9 @@ from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress as Report
 from napari_nucleus.errors import AnnotationError, ImageError, NucleusError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
-from napari_nucleus.io.export import ENDINGS, write_all
+from napari_nucleus.io.export import USUAL, write_all
 from napari_nucleus.io.folders import make_folder
+from napari_nucleus.io.formats import FORMATS
 from napari_nucleus.io.images import open_image
 from napari_nucleus.io.results import SegmentationResult, result_of_nuclei
 from napari_nucleus.models import zoo
@@ -154,8 +155,8 @@ def _check_targets(images: Sequence[Path], out: Path) -> None:
     """Raise if a result would take the place of an image."""
     by_place = {file.resolve(): file for file in images}
     for file in images:
-        for ending in ENDINGS.values():
-            target = out / f"{file.stem}{ending}"
+        for name in USUAL:
+            target = out / f"{file.stem}{FORMATS[name].ending}"
             image = by_place.get(target.resolve())
             if image is not None:
                 raise ImageError(

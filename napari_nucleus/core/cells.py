@@ -14,7 +14,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from napari_nucleus.core.classes import PANNUKE, UNKNOWN_CLASS, ClassScheme
-from napari_nucleus.core.label_runs import label_runs
+from napari_nucleus.core.label_runs import label_table
 from napari_nucleus.core.nuclei import check_labels
 from napari_nucleus.core.schemes import class_mapping, mapped_ids
 
@@ -127,15 +127,9 @@ def cells_of_labels(
     LabelsError
         If it is no label map for another reason.
     """
-    rows, starts, stops, of_run = label_runs(check_labels(labels, name))
-    ids, number = np.unique(of_run, return_inverse=True)
-    lengths = (stops - starts).astype(np.float64)
-    areas = np.bincount(number, lengths, len(ids)).astype(np.float64)
-    y = np.bincount(number, lengths * (rows + 0.5), len(ids))
-    x = np.bincount(number, lengths * (starts + stops) / 2, len(ids))
-    centroids = np.column_stack([y, x]) / areas[:, None]
-    classes = np.array([class_of_id.get(int(i), 0) for i in ids], np.int32)
-    return Cells(centroids, areas, classes, mpp, ids)
+    table = label_table(check_labels(labels, name))
+    classes = np.array([class_of_id.get(int(i), 0) for i in table.ids], np.int32)
+    return Cells(table.centroids_yx, table.areas, classes, mpp, table.ids)
 
 
 def canonical_classes(

@@ -132,6 +132,11 @@ class ClassScheme:
         ids = np.asarray(self.ids, np.int32)[class_prob.argmax(axis=1)]
         return np.where(class_prob.max(axis=1) > 0, ids, 0).astype(np.int32)
 
+    def one_hot(self, class_ids: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Return ``(n, C)`` with 1 in the column of each class id; zeros for those it lacks."""
+        columns = np.asarray(self.ids, np.int64)
+        return (np.asarray(class_ids)[:, None] == columns[None, :]).astype(np.float32)
+
 
 PANNUKE = ClassScheme(
     "PanNuke",

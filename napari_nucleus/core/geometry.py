@@ -8,6 +8,7 @@ pixel) convert at their door with `points_to_centre_origin` and `points_from_cen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "box_intersection",
     "box_union",
     "clip_box",
+    "grouped_by_cell",
     "pad_box",
     "pixels_of_points",
     "points_from_centre_origin",
@@ -154,3 +156,16 @@ def box_union(a: Any, b: Any) -> Box:
         max(int(a[2]), int(b[2])),
         max(int(a[3]), int(b[3])),
     )
+
+
+def grouped_by_cell(boxes: NDArray[np.integer], size: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of boxes ``(n, 4)`` that begin in the same square, row by row.
+
+    Squares have ``size`` pixels a side; inside one the positions ascend.
+    """
+    if not len(boxes):
+        return
+    cells = boxes[:, :2].astype(np.int64) // size
+    order = np.lexsort((cells[:, 1], cells[:, 0]))
+    borders = np.flatnonzero(np.diff(cells[order], axis=0).any(axis=1)) + 1
+    yield from np.split(order, borders)

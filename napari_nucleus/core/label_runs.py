@@ -1,4 +1,4 @@
-"""The runs of a label map: stretches of one label along a row.
+"""The runs of a label map: stretches of one label along a row, and what can be summed over them.
 
 Whatever is asked of the nuclei of a large map can be summed over its runs, so that the cost is one
 pass over the pixels; `numpy.unique` over the map sorts every pixel and takes minutes at
@@ -7,10 +7,12 @@ pass over the pixels; `numpy.unique` over the map sorts every pixel and takes mi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["label_runs"]
+__all__ = ["LabelTable", "label_runs", "label_table"]
 
 STRIP_ROWS = 512
 
@@ -39,3 +41,59 @@ def label_runs(
         found.append((rows + top, cols, cols + lengths[used], ids[used].astype(np.int64)))
     rows, starts, stops, ids = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return rows, starts, stops, ids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelTable:
+    """The n labels of a map.
+
+    Parameters
+    ----------
+    ids
+        ``(n,)`` int64, ascending.
+    boxes
+        ``(n, 4)`` int32 tight boxes ``(y0, x0, y1, x1)``.
+    areas
+        ``(n,)`` int64 pixels.
+    centroids_yx
+        ``(n, 2)`` centres of mass, corner-origin.
+    """
+
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    areas: NDArray[np.int64]
+    centroids_yx: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, index: NDArray[np.integer]) -> LabelTable:
+        """Return the labels at these positions."""
+        return LabelTable(
+            self.ids[index], self.boxes[index], self.areas[index], self.centroids_yx[index]
+        )
+
+
+def label_table(labels: NDArray[np.integer]) -> LabelTable:
+    """Return where each label of a map ``(H, W)`` lies and how large it is; 0 is background."""
+    rows, starts, stops, of_run = label_runs(labels)
+    order = np.argsort(of_run, kind="stable")
+    rows, starts, stops, of_run = rows[order], starts[order], stops[order], of_run[order]
+    first = np.flatnonzero(np.diff(of_run, prepend=0))
+    ids = of_run[first]
+    if not len(ids):
+        return LabelTable(ids, np.zeros((0, 4), np.int32), ids, np.zeros((0, 2)))
+    lengths = stops - starts
+    boxes = np.stack(
+        [
+            np.minimum.reduceat(rows, first),
+            np.minimum.reduceat(starts, first),
+            np.maximum.reduceat(rows, first) + 1,
+            np.maximum.reduceat(stops, first),
+        ],
+        axis=1,
+    ).astype(np.int32)
+    areas = np.add.reduceat(lengths, first)
+    y = np.add.reduceat(lengths * (rows + 0.5), first)
+    x = np.add.reduceat(lengths * (starts + stops) / 2, first)
+    return LabelTable(ids, boxes, areas, np.column_stack([y, x]) / areas[:, None])

@@ -6,11 +6,12 @@ image. Lengths and areas are in pixels; whoever knows the pixel size converts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from napari_nucleus.core.nuclei import Nuclei
@@ -170,6 +171,15 @@ class Measurements:
     minor_axis: NDArray[np.float64]
     eccentricity: NDArray[np.float64]
     solidity: NDArray[np.float64]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Measurements]) -> Measurements:
+        """Join the measurements of one or more batches."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    def select(self, index: ArrayLike) -> Measurements:
+        """Return the measurements at these positions."""
+        return Measurements(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 def measure(nuclei: Nuclei) -> Measurements:

@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-__all__ = ["polygon_of_mask", "polygons_of_labels", "rasterize"]
+__all__ = ["masks_of_polygons", "polygon_of_mask", "polygons_of_labels", "rasterize"]
 
 
 def polygons_of_labels(
@@ -265,27 +265,79 @@ def rasterize(polygons: ArrayLike, ids: ArrayLike, shape: tuple[int, int]) -> ND
     """
     labels = np.zeros(shape, np.int32)
     ids = np.asarray(ids)
-    parts, polygon_of_part = shapely.get_parts(np.asarray(polygons, object), return_index=True)
+    polygon, rows, begins, ends = _spans(np.asarray(polygons, object), (0, 0, *shape))
+    span, columns = _expand(begins, ends)
+    labels[rows[span], columns] = ids[polygon[span]]
+    return labels
+
+
+def masks_of_polygons(
+    polygons: ArrayLike,
+) -> tuple[NDArray[np.int64], tuple[NDArray[np.bool_], ...]]:
+    """Rasterise each polygon on its own: a pixel belongs to it if its centre does.
+
+    Parameters
+    ----------
+    polygons
+        ``(n,)`` shapely polygons or multipolygons, ``(x, y)``, corner-origin; any finite
+        coordinates, overlaps are no matter.
+
+    Returns
+    -------
+    boxes
+        ``(n, 4)`` boxes ``(y0, x0, y1, x1)`` that hold the polygons; not always tight.
+    masks
+        n bool arrays of the size of the boxes; empty of pixels for a polygon between centres.
+    """
+    shapes = np.asarray(polygons, object)
+    x0, y0, x1, y1 = np.nan_to_num(shapely.bounds(shapes)).T.reshape(4, -1)
+    boxes = np.column_stack([np.floor(y0), np.floor(x0), np.ceil(y1), np.ceil(x1)])
+    boxes = boxes.astype(np.int64)
+    heights, widths = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    ends_of = np.cumsum(heights * widths)
+    flat = np.zeros(int(ends_of[-1]) if len(ends_of) else 0, np.bool_)
+    polygon, rows, begins, ends = _spans(shapes, None)
+    start = (ends_of - heights * widths)[polygon] + (rows - boxes[polygon, 0]) * widths[polygon]
+    left = boxes[polygon, 1]
+    _, place = _expand(start + begins - left, start + ends - left)
+    flat[place] = True
+    masks = np.split(flat, ends_of[:-1]) if len(ends_of) else []
+    return boxes, tuple(
+        mask.reshape(h, w)
+        for mask, h, w in zip(masks, heights.tolist(), widths.tolist(), strict=True)
+    )
+
+
+def _spans(
+    polygons: NDArray[np.object_], clip: tuple[int, int, int, int] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return polygon, row, first column and column after the last of each span of pixels.
+
+    Spans come polygon by polygon; ``clip`` cuts them to a box.
+    """
+    parts, polygon_of_part = shapely.get_parts(polygons, return_index=True)
     rings, part_of_ring = shapely.get_rings(parts, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     if not len(xy):
-        return labels
+        none = np.zeros(0, np.int64)
+        return none, none, none, none
     same_ring = ring[1:] == ring[:-1]
     a, b = xy[:-1][same_ring], xy[1:][same_ring]
     polygon = polygon_of_part[part_of_ring[ring[1:][same_ring]]]
     # Rows whose centre line the side crosses, half-open so that a shared corner counts once.
     row0 = np.ceil(np.minimum(a[:, 1], b[:, 1]) - 0.5).astype(np.int64)
     row1 = np.ceil(np.maximum(a[:, 1], b[:, 1]) - 0.5).astype(np.int64)
-    row0, row1 = row0.clip(0, shape[0]), row1.clip(0, shape[0])
+    if clip is not None:
+        row0, row1 = row0.clip(clip[0], clip[2]), row1.clip(clip[0], clip[2])
     side, rows = _expand(row0, row1)
     (ax, ay), (bx, by) = a[side].T, b[side].T
     crossing = ax + (rows + 0.5 - ay) / (by - ay) * (bx - ax)
     order = np.lexsort((crossing, rows, polygon[side]))
-    column = np.ceil(crossing[order] - 0.5).astype(np.int64).clip(0, shape[1])
+    column = np.ceil(crossing[order] - 0.5).astype(np.int64)
+    if clip is not None:
+        column = column.clip(clip[1], clip[3])
     # Even-odd rule: sorted crossings of a row pair up into spans.
-    span, columns = _expand(column[::2], column[1::2])
-    labels[rows[order][::2][span], columns] = ids[polygon[side][order][::2][span]]
-    return labels
+    return polygon[side][order][::2], rows[order][::2], column[::2], column[1::2]
 
 
 def _expand(begin: NDArray, end: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

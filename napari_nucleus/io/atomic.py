@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from napari_nucleus.errors import AnnotationError
 
-__all__ = ["check_stem", "replacing", "replacing_together"]
+__all__ = ["check_stem", "replace_whole", "replacing", "replacing_folder", "replacing_together"]
 
 
 @contextmanager
@@ -46,6 +46,55 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def replace_whole(source: Path, target: Path) -> None:
+    """Let a complete file or folder take the place of ``target`` on the same disk.
+
+    A folder that is there is moved aside first, since systems replace only files at once, and is
+    moved back if the new one cannot take its place.
+
+    Raises
+    ------
+    OSError
+        If it cannot be moved; the target is then as it was.
+    """
+    if not (target.is_dir() and not target.is_symlink()):
+        os.replace(source, target)
+        return
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+    os.replace(target, aside)
+    try:
+        os.replace(source, target)
+    except OSError:
+        os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new folder that takes the place of ``path`` when the block ends without an error.
+
+    Raises
+    ------
+    AnnotationError
+        If it cannot be written; ``path`` is then unchanged and nothing else is left behind.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.mkdir()
+        yield part
+        replace_whole(part, path)
+    except OSError as error:
+        raise AnnotationError(
+            f"{path.name} could not be written ({error.strerror or error}); what was there is as "
+            "it was. Choose another folder or make room, then export again."
+        ) from error
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(part)
 
 
 def check_stem(stem: str) -> None:
@@ -83,7 +132,7 @@ def replacing_together(out_dir: str | os.PathLike[str], what: str) -> Iterator[P
         part = Path(tempfile.mkdtemp(prefix=".export-", dir=out_dir))
         yield part
         for file in sorted(part.iterdir()):
-            os.replace(file, out_dir / file.name)
+            replace_whole(file, out_dir / file.name)
     except OSError as error:
         raise AnnotationError(
             f"{what}: nothing could be written into the folder {out_dir.name!r} "

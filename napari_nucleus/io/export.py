@@ -1,51 +1,41 @@
-"""All files of a result at once: label map, QuPath detections, table and overlay."""
+"""Several files of one result at once, all or none."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ignore_progress
 from napari_nucleus.errors import AnnotationError
 from napari_nucleus.io.atomic import check_stem, replacing_together
-from napari_nucleus.io.geojson import NUCLEI_NAMESPACE, write_geojson
-from napari_nucleus.io.labels import write_labels
-from napari_nucleus.io.overlay import write_overlay
+from napari_nucleus.io.formats import FORMATS, Export, format_named
+from napari_nucleus.io.formats.base import NUCLEI_NAMESPACE
 from napari_nucleus.io.results import SegmentationResult
-from napari_nucleus.io.tables import write_table
 
-__all__ = ["ENDINGS", "FORMATS", "write_all"]
+__all__ = ["USUAL", "WRITTEN", "write_all"]
 
-FORMATS: Mapping[str, str] = {
-    "labels": "Label TIFF (instance ids)",
-    "geojson": "QuPath GeoJSON (detections)",
-    "csv": "CSV table",
-    "overlay": "Overlay PNG",
-}
-"""What can be written, with what to call it."""
+USUAL = ("labels", "geojson", "csv", "overlay")
+"""Formats that are written where none are named."""
 
-ENDINGS: Mapping[str, str] = {
-    "labels": ".tif",
-    "geojson": ".geojson",
-    "csv": ".csv",
-    "overlay": "_overlay.png",
-}
-"""What follows the stem in the name of each file."""
+WRITTEN = tuple(name for name, f in FORMATS.items() if f.write is not None)
+"""Names of all formats that can be written."""
 
 
 def write_all(
     result: SegmentationResult,
-    source: ImageSource,
+    source: ImageSource | None,
     out_dir: str | os.PathLike[str],
     stem: str,
-    formats: Collection[str] = tuple(FORMATS),
+    formats: Collection[str] = USUAL,
     progress: ProgressCallback = ignore_progress,
     cancel: Cancel | None = None,
+    simplify: bool = False,
 ) -> list[Path]:
-    """Write ``STEM.tif``, ``STEM.geojson``, ``STEM.csv`` and ``STEM_overlay.png``.
+    """Write files of several formats, ``STEM`` and the ending of each.
 
     All are written to a folder beside their targets first and moved only when all are
     complete, so that they always belong together.
@@ -55,22 +45,24 @@ def write_all(
     result
         The nuclei.
     source
-        The image they lie on.
+        The image they lie on; None where no format shows it.
     out_dir
         Folder; it is made if it is not there.
     stem
         Beginning of the file names. With the label ids it also gives the ids of the detections.
     formats
-        Some of `FORMATS`; all by default.
+        Some of `WRITTEN`; `USUAL` by default.
     progress
-        Called before each file.
+        Called between blocks of nuclei.
     cancel
-        Looked at before each file, and before the files are moved to their places.
+        Looked at between blocks of nuclei, and before the files are moved to their places.
+    simplify
+        See `formats.Export`.
 
     Returns
     -------
     list of Path
-        The files.
+        The files and folders; a format may write several.
 
     Raises
     ------
@@ -83,24 +75,27 @@ def write_all(
     """
     out_dir = Path(out_dir)
     check_stem(stem)
-    writers: dict[str, Callable[[Path], None]] = {
-        "labels": lambda file: write_labels(file, result.labels, result.mpp, result.provenance),
-        "geojson": lambda file: write_geojson(file, result, uuid.uuid5(NUCLEI_NAMESPACE, stem)),
-        "csv": lambda file: write_table(file, result),
-        "overlay": lambda file: write_overlay(file, source, result),
-    }
-    unknown = [name for name in formats if name not in writers]
-    if unknown or not formats:
-        raise AnnotationError(
-            f"Format {unknown[0] if unknown else 'missing'!r}: choose of {', '.join(FORMATS)}."
-        )
-    chosen = [(f"{stem}{ENDINGS[name]}", writers[name]) for name in writers if name in formats]
-    if cancel is None:
-        cancel = Cancel()
+    if not formats:
+        raise AnnotationError(f"Format 'missing': choose of {', '.join(WRITTEN)}.")
+    wanted = {format_named(name).name for name in formats}
+    chosen = [FORMATS[name] for name in WRITTEN if name in wanted]
+    export = Export(
+        stem, uuid.uuid5(NUCLEI_NAMESPACE, stem), source, simplify, cancel=cancel or Cancel()
+    )
+    written: list[Path] = []
     with replacing_together(out_dir, stem) as part:
-        for number, (name, write) in enumerate(chosen):
-            cancel.check()
-            progress(Progress(number, len(chosen), f"Export: {name}"))
-            write(part / name)
-        cancel.check()
-    return [out_dir / name for name, _ in chosen]
+        for number, one in enumerate(chosen):
+            export.cancel.check()
+            what = f"Export: {one.title}"
+            progress(Progress(100 * number, 100 * len(chosen), what))
+
+            def report(p: Progress, number: int = number, what: str = what) -> None:
+                done = round(100 * (number + p.fraction))
+                progress(Progress(done, 100 * len(chosen), f"{what}, {p.text}", p.started))
+
+            before = set(part.iterdir())
+            assert one.write is not None
+            one.write(part / f"{stem}{one.ending}", result, replace(export, progress=report))
+            written += sorted(out_dir / p.name for p in set(part.iterdir()) - before)
+        export.cancel.check()
+    return written

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_nucleus.core.geometry import grouped_by_cell
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.errors import LabelsError
 from napari_nucleus.session.document import Document
@@ -118,12 +119,7 @@ def import_labels(
 
 def batches_of(nuclei: Nuclei, size: int = 2 * TILE_SIZE) -> Iterator[NDArray[np.int64]]:
     """Yield the indices of nuclei that begin in the same square of ``size`` pixels, row by row."""
-    if not len(nuclei):
-        return
-    cells = nuclei.boxes[:, :2].astype(np.int64) // size
-    order = np.lexsort((cells[:, 1], cells[:, 0]))
-    borders = np.flatnonzero(np.diff(cells[order], axis=0).any(axis=1)) + 1
-    yield from np.split(order, borders)
+    return grouped_by_cell(nuclei.boxes, size)
 
 
 def _message(batches: Sequence[Placed]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.classes import ClassScheme
-from napari_nucleus.core.label_runs import label_runs
+from napari_nucleus.core.label_runs import label_table
 from napari_nucleus.core.nuclei import Nuclei, check_labels
 
 __all__ = ["nuclei_of_label_map"]
@@ -44,38 +44,14 @@ def nuclei_of_label_map(
         If the array is no label map.
     """
     labels = check_labels(labels, name)
-    rows, starts, stops, ids = label_runs(labels)
-    order = np.argsort(ids, kind="stable")
-    ids, rows, starts, stops = ids[order], rows[order], starts[order], stops[order]
-    first = np.flatnonzero(np.diff(ids, prepend=0))
-    ids = ids[first]
-    if not len(ids):
-        return Nuclei.empty(len(scheme or ()), source), ids.astype(np.int64)
-    boxes = np.stack(
-        [
-            np.minimum.reduceat(rows, first),
-            np.minimum.reduceat(starts, first),
-            np.maximum.reduceat(rows, first) + 1,
-            np.maximum.reduceat(stops, first),
-        ],
-        axis=1,
-    ).astype(np.int32)
+    table = label_table(labels)
+    ids, boxes = table.ids, table.boxes
     masks = tuple(
         labels[y0:y1, x0:x1] == i
         for i, (y0, x0, y1, x1) in zip(ids.tolist(), boxes.tolist(), strict=True)
     )
-    prob = _one_hot(ids, class_of_id or {}, scheme)
-    return Nuclei(boxes, masks, np.ones(len(ids), np.float32), prob, (), source), ids
-
-
-def _one_hot(
-    ids: NDArray[np.int64], class_of_id: Mapping[int, int], scheme: ClassScheme | None
-) -> NDArray[np.float32]:
-    prob = np.zeros((len(ids), len(scheme or ())), np.float32)
+    classes = class_of_id or {}
+    prob = np.zeros((len(ids), 0), np.float32)
     if scheme is not None:
-        column = {class_id: i for i, class_id in enumerate(scheme.ids)}
-        for i, label in enumerate(ids.tolist()):
-            at = column.get(class_of_id.get(label, 0))
-            if at is not None:
-                prob[i, at] = 1.0
-    return prob
+        prob = scheme.one_hot(np.array([classes.get(i, 0) for i in ids.tolist()], np.int64))
+    return Nuclei(boxes, masks, np.ones(len(ids), np.float32), prob, (), source), ids

@@ -9,22 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from napari_nucleus.core.class_names import free_color
 from napari_nucleus.core.classes import KEYS, LARGEST_ID, ClassScheme, NucleusClass
 from napari_nucleus.core.schemes import SCHEMES, class_mapping
 
 __all__ = ["ClassDraft", "SchemeDraft"]
-
-NEW_COLORS = (
-    (230, 85, 13),
-    (10, 175, 85),
-    (0, 114, 220),
-    (20, 20, 20),
-    (0, 204, 252),
-    (255, 255, 255),
-    (150, 0, 30),
-    (90, 70, 0),
-)
-"""Colours of new classes, the first that no class has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +71,7 @@ class SchemeDraft:
         new = ClassDraft(
             free,
             f"class {number}",
-            next((c for c in NEW_COLORS if c not in colors), (128, 128, 128)),
+            free_color(colors),
             next((key for key in KEYS if key not in keys), ""),
         )
         self.classes.append(new)

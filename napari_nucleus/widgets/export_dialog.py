@@ -20,7 +20,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nucleus.io.export import FORMATS
+from napari_nucleus.io.export import USUAL
+from napari_nucleus.io.formats import FORMATS
 
 __all__ = ["ExportDialog"]
 
@@ -36,7 +37,7 @@ class ExportDialog(QDialog):
         name: str,
         parent: QWidget | None = None,
         title: str = "Export nuclei",
-        formats: Mapping[str, str] = FORMATS,
+        formats: Mapping[str, str] = {name: FORMATS[name].title for name in USUAL},
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle(title)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback
 from napari_nucleus.errors import CancelledError, ImageError
 from napari_nucleus.io.export import write_all
-from napari_nucleus.io.results import SegmentationResult, result_of_labels
+from napari_nucleus.io.results import Read, SegmentationResult, result_of_rows
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.provenance import MadeBy, provenance_of
 from napari_nucleus.session.reading import reading
@@ -123,18 +122,11 @@ class Exporting:
             on_main_thread(self._report, cancel, done)
 
         def write(
-            arrays: Callable[[], Arrays], scheme: ClassScheme
+            rows: list[NucleusRow], read: Read, scheme: ClassScheme
         ) -> tuple[SegmentationResult, list[Path]]:
-            labels, rows = arrays()
             cancel.check()
-            result = result_of_labels(
-                labels,
-                scheme,
-                {row.id: row.class_id for row in rows},
-                {row.id: row.score for row in rows},
-                mpp,
-                provenance | provenance_of(models, {row.source for row in rows}),
-            )
+            made = provenance | provenance_of(models, {row.source for row in rows})
+            result = result_of_rows(rows, source.shape, read, scheme, mpp, made)
             return result, write_all(result, source, folder, stem, formats, report, cancel)
 
         def write_of_file() -> tuple[SegmentationResult, list[Path]]:
@@ -142,7 +134,11 @@ class Exporting:
             with reading(project) as store:
                 # The scheme that belongs to the rows that are read.
                 there = Document(store, scheme_in(store) or scheme, mpp)
-                return write(lambda: _read(there, report, cancel), there.scheme)
+                return write(there.rows(), there.labels, there.scheme)
+
+        def write_of_copy(copied: Arrays) -> tuple[SegmentationResult, list[Path]]:
+            labels, rows = copied
+            return write(rows, lambda box: labels[_slices(box)], scheme)
 
         def in_the_background(work: Callable[[], tuple[SegmentationResult, list[Path]]]) -> None:
             in_background(work, self._written, self._failed)
@@ -154,7 +150,7 @@ class Exporting:
             _Copying(
                 document,
                 cancel,
-                lambda got: in_the_background(partial(write, lambda: got, document.scheme)),
+                lambda copied: in_the_background(lambda: write_of_copy(copied)),
             )
 
     def cancel(self) -> None:
@@ -191,18 +187,6 @@ class Exporting:
     def _end(self) -> None:
         self._cancel = None
         self.progressed.emit(None)
-
-
-def _read(document: Document, report: ProgressCallback, cancel: Cancel) -> Arrays:
-    """Read labels and rows tile by tile."""
-    labels = np.zeros(document.shape, np.int32)
-    boxes = document.store.tile_boxes()
-    for number, box in enumerate(boxes):
-        cancel.check()
-        labels[_slices(box)] = document.labels(box)
-        if number % TILES_AT_ONCE == 0:
-            report(Progress(number, len(boxes), "Export: reading"))
-    return labels, document.rows()
 
 
 class _Copying:

@@ -189,7 +189,7 @@ def test_a_disk_that_fails_ends_the_run_and_leaves_no_half_results(
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("napari_nucleus.io.export.write_overlay", full)
+    monkeypatch.setattr("napari_nucleus.io.formats.overlay.draw_overlay", full)
     outcome = command("segment", picture, "--out", tmp_path / "out", "--model", dark)
     outcome.refused("field", "No space left on device")
     assert names(tmp_path / "out") == set()

@@ -11,7 +11,7 @@ from PIL import Image
 from napari_nucleus.core.schemes import CONSEP, MONUSAC, PANNUKE
 from napari_nucleus.errors import LabelsError
 from napari_nucleus.io.class_files import count_strangers, read_classes
-from napari_nucleus.io.tables import write_table
+from napari_nucleus.io.formats.table import write_table
 
 LABELS = np.zeros((20, 30), np.int32)
 LABELS[2:6, 2:6], LABELS[2:6, 10:14], LABELS[10:16, 3:9] = 3, 7, 70_000

@@ -9,7 +9,7 @@ import pytest
 
 from napari_nucleus.errors import AnnotationError
 from napari_nucleus.io.drawn_regions import read_regions
-from napari_nucleus.io.geojson import write_geojson
+from napari_nucleus.io.formats.geojson import write_geojson
 
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 20], [0, 20], [0, 0]]]}
 

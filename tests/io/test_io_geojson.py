@@ -15,8 +15,9 @@ from hypothesis.extra.numpy import arrays
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.polygons import rasterize
 from napari_nucleus.errors import AnnotationError
-from napari_nucleus.io.geojson import detection_ids, write_geojson
-from napari_nucleus.io.results import result_of_labels
+from napari_nucleus.io.formats.base import Export
+from napari_nucleus.io.formats.geojson import detection_ids, write_geojson
+from napari_nucleus.io.results import SegmentationResult, result_of_labels
 
 
 def refuse_nan(text: str):
@@ -134,28 +135,20 @@ def test_equal_nuclei_give_equal_compressed_files(tmp_path, result, monkeypatch)
     assert b"a.geojson" not in first
 
 
-def test_names_are_given_only_if_asked_for(tmp_path, result):
-    write_geojson(tmp_path / "a.geojson", result)
-    write_geojson(tmp_path / "b.geojson", result, names=True)
-    plain, named = (
-        [f["properties"].get("name") for f in parsed(tmp_path / n)["features"]]
-        for n in ("a.geojson", "b.geojson")
-    )
-    assert set(plain) == {None}
-    assert named == ["1", "3", "4", "9", "12", "70000"]
-
-
 def test_provenance_stands_beside_the_features(tmp_path, result):
     write_geojson(tmp_path / "a.geojson", result)
     assert parsed(tmp_path / "a.geojson")["provenance"] == {"model": "nano", "version": "1.2"}
 
 
-def test_more_nuclei_than_fit_into_one_piece_of_text(tmp_path, monkeypatch, result):
-    monkeypatch.setattr("napari_nucleus.io.geojson.BATCH", 4)
+def test_blocks_of_an_image_give_the_same_nuclei(tmp_path, monkeypatch, result):
+    monkeypatch.setattr(SegmentationResult.blocks, "__defaults__", (16,))
+    monkeypatch.setattr(Export.blocks, "__defaults__", (16,))
     write_geojson(tmp_path / "a.geojson", result)
     collection = parsed(tmp_path / "a.geojson")
     check_as_qupath_does(collection)
-    np.testing.assert_array_equal(rasterised(collection, result.ids, result.shape), result.labels)
+    ids = np.concatenate([block.ids for block in result.blocks()])
+    assert len(list(result.blocks())) > 3
+    np.testing.assert_array_equal(rasterised(collection, ids, result.shape), result.labels)
 
 
 def test_no_nuclei_give_an_empty_collection(tmp_path):

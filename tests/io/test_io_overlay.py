@@ -7,7 +7,8 @@ from PIL import Image
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.image import ArraySource
 from napari_nucleus.errors import AnnotationError, LabelsError
-from napari_nucleus.io.overlay import draw_overlay, write_overlay
+from napari_nucleus.io.formats.base import Export
+from napari_nucleus.io.formats.overlay import draw_overlay, write_overlay
 from napari_nucleus.io.results import result_of_labels
 
 
@@ -63,7 +64,7 @@ def test_reduction_in_strips_equals_reduction_at_once(result, monkeypatch):
             reads.append(box)
             return super().read((*box[:2], *box[2:]))
 
-    monkeypatch.setattr("napari_nucleus.io.overlay.STRIP_PIXELS", 400)
+    monkeypatch.setattr("napari_nucleus.io.formats.overlay.STRIP_PIXELS", 400)
     np.testing.assert_array_equal(draw_overlay(Counting(source.array), result, 20), whole)
     assert len(reads) > 1
 
@@ -74,7 +75,7 @@ def test_labels_of_another_size_than_the_image_are_refused(result):
 
 
 def test_the_file_is_a_png(tmp_path, result):
-    write_overlay(tmp_path / "a.png", grey(result.shape), result)
+    write_overlay(tmp_path / "a.png", result, Export(source=grey(result.shape)))
     picture = Image.open(tmp_path / "a.png")
     assert picture.format == "PNG"
     np.testing.assert_array_equal(np.asarray(picture), draw_overlay(grey(result.shape), result))
@@ -84,7 +85,7 @@ def test_a_fault_of_the_disk_leaves_the_file_as_it_was(
     tmp_path, result, unwritable, assert_untouched
 ):
     with pytest.raises(AnnotationError, match=f"a.png could not be written .{unwritable}"):
-        write_overlay(tmp_path / "out" / "a.png", grey(result.shape), result)
+        write_overlay(tmp_path / "out" / "a.png", result, Export(source=grey(result.shape)))
     assert_untouched()
 
 

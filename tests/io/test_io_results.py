@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_nucleus.core.classes import PANNUKE
+from napari_nucleus.core.morphology import measure
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.errors import ImageError, LabelsError
-from napari_nucleus.io.results import SegmentationResult, result_of_labels, result_of_nuclei
+from napari_nucleus.io.results import (
+    SegmentationResult,
+    result_of_labels,
+    result_of_nuclei,
+    result_of_rows,
+)
+from napari_nucleus.session.document import Document
+from napari_nucleus.session.imports import import_labels
+from napari_nucleus.session.memory_store import MemoryStore
 
 
 def two_nuclei(**kwargs) -> Nuclei:
@@ -24,7 +35,7 @@ def test_nuclei_become_labels_classes_and_scores():
     assert result.scores.tolist() == pytest.approx([0.9, 0.4])
     assert (result.mpp, result.shape, len(result)) == (0.25, (20, 20), 2)
     assert result.measurements.area.tolist() == [16, 9]
-    assert [p.area for p in result.polygons] == [16, 9]
+    assert [p.area for block in result.blocks() for p in block.polygons] == [16, 9]
 
 
 def test_nuclei_of_which_nothing_is_seen_are_left_out():
@@ -47,7 +58,7 @@ def test_labels_without_classes_are_unclassified_and_without_scores_have_none():
 
 def test_no_nuclei_are_a_result_too():
     result = result_of_nuclei(Nuclei.empty(5), (8, 8), PANNUKE)
-    assert len(result) == len(result.polygons) == len(result.measurements.area) == 0
+    assert len(result) == len(list(result.blocks())) == len(result.measurements.area) == 0
 
 
 def test_what_is_no_label_map_is_refused():
@@ -55,30 +66,59 @@ def test_what_is_no_label_map_is_refused():
         result_of_labels(np.array([[-1]]), PANNUKE)
 
 
-@pytest.mark.parametrize("ids", [[1], [2, 1], [1, 3]])
-def test_ids_must_be_those_of_the_labels(ids):
-    n = len(ids)
-    with pytest.raises(ValueError, match="ids are not those of the labels"):
-        SegmentationResult(
-            np.array([[1, 2]], np.int32),
-            np.array(ids),
-            np.zeros(n, np.int32),
-            np.zeros(n, np.float32),
-            None,
-            PANNUKE,
-        )
+@pytest.mark.parametrize("ids", [[2, 1], [1, 1], [0, 1]])
+def test_ids_must_be_positive_and_ascend(ids):
+    whole = result_of_labels(np.array([[1, 2]]), PANNUKE)
+    with pytest.raises(ValueError, match="not in ascending order"):
+        replace(whole, table=replace(whole.table, ids=np.array(ids)))
 
 
 def test_every_nucleus_needs_a_class_and_a_score():
     with pytest.raises(ValueError, match="1 ids, 2 classes, 1 scores"):
-        SegmentationResult(
-            np.array([[1]], np.int32),
-            np.array([1]),
-            np.zeros(2, np.int32),
-            np.zeros(1, np.float32),
-            None,
-            PANNUKE,
-        )
+        replace(result_of_labels(np.array([[1]]), PANNUKE), class_ids=np.zeros(2, np.int32))
+
+
+def test_a_chosen_part_has_no_pixel_of_the_others(labels, result):
+    part = result.select(result.class_ids == 2)
+    assert part.ids.tolist() == [3, 9]
+    np.testing.assert_array_equal(part.labels, np.where(np.isin(labels, (3, 9)), labels, 0))
+    np.testing.assert_array_equal(part.read((18, 18, 33, 33)), part.labels[18:33, 18:33])
+    assert part.measurements.area.tolist() == [1, 21]
+    assert result.select([3, 1]).ids.tolist() == [3, 9]
+    assert not result.select(np.zeros(6, bool)).labels.any()
+
+
+@pytest.mark.parametrize("size", [5, 16, 2048])
+def test_blocks_hold_every_nucleus_once_and_whole(labels, result, size):
+    blocks = list(result.blocks(size))
+    assert sorted(i for block in blocks for i in block.ids) == result.ids.tolist()
+    painted = np.zeros_like(labels)
+    for block in blocks:
+        y0, x0, y1, x1 = block.box
+        there = painted[y0:y1, x0:x1]
+        assert not there[block.labels > 0].any()
+        there[block.labels > 0] = block.labels[block.labels > 0]
+        assert set(np.unique(block.labels)) - {0} == set(block.ids)
+    np.testing.assert_array_equal(painted, labels)
+
+
+def test_measurements_are_those_of_the_whole_whatever_the_blocks(result, monkeypatch):
+    whole = measure(Nuclei.from_labels(result.labels)[0])
+    monkeypatch.setattr(SegmentationResult.blocks, "__defaults__", (7,))
+    for name in ("area", "centroid_yx", "perimeter", "solidity"):
+        np.testing.assert_allclose(getattr(result.measurements, name), getattr(whole, name))
+
+
+def test_rows_of_a_document_make_the_same_result_as_its_labels(labels, result):
+    document = Document(MemoryStore(labels.shape), PANNUKE, 0.25)
+    import_labels(document, labels, class_of_id={1: 2})
+    rows = document.rows()
+    made = result_of_rows(rows[::-1], document.shape, document.labels, PANNUKE, 0.25)
+    assert made.ids.tolist() == result.ids.tolist()
+    assert made.class_ids.tolist() == [2, 0, 0, 0, 0, 0]
+    np.testing.assert_array_equal(made.table.boxes, result.table.boxes)
+    np.testing.assert_allclose(made.table.centroids_yx, result.table.centroids_yx)
+    np.testing.assert_array_equal(made.labels, document.labels())
 
 
 def test_an_absurd_pixel_size_is_refused():

@@ -7,8 +7,8 @@ import pytest
 
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.errors import AnnotationError
+from napari_nucleus.io.formats.table import write_table
 from napari_nucleus.io.results import result_of_labels
-from napari_nucleus.io.tables import write_table
 
 
 def rows_of(path) -> list[dict[str, str]]:

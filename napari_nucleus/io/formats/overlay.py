@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,12 @@ from PIL import Image
 
 from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.outlines import UNCLASSIFIED_OUTLINE, class_outline
-from napari_nucleus.errors import LabelsError
+from napari_nucleus.errors import AnnotationError, LabelsError
 from napari_nucleus.io.atomic import replacing
+from napari_nucleus.io.formats.base import Export, Format, Keeps
 from napari_nucleus.io.results import SegmentationResult
 
-__all__ = ["draw_overlay", "write_overlay"]
+__all__ = ["OVERLAY", "draw_overlay", "write_overlay"]
 
 STRIP_PIXELS = 2**24
 """Pixels of the image that are held at a time while it is reduced."""
@@ -86,19 +88,31 @@ def _reduced(source: ImageSource, factor: int) -> NDArray[np.uint8]:
     return picture
 
 
-def write_overlay(
-    path: str | os.PathLike[str],
-    source: ImageSource,
-    result: SegmentationResult,
-    largest_side: int = LARGEST_SIDE,
-) -> None:
+def write_overlay(path: str | os.PathLike[str], result: SegmentationResult, export: Export) -> None:
     """Write the overlay as PNG; the file is complete or as it was before.
 
     Raises
     ------
     AnnotationError
-        If the file cannot be written.
+        If there is no image to draw on, or the file cannot be written.
+    LabelsError
+        If the image and the labels differ in size.
     """
-    picture = Image.fromarray(draw_overlay(source, result, largest_side))
+    if export.source is None:
+        raise AnnotationError(
+            f"{Path(path).name}: an overlay shows the image, and there is none; name it."
+        )
+    picture = Image.fromarray(draw_overlay(export.source, result))
     with replacing(path) as file:
         picture.save(file, format="PNG")
+
+
+OVERLAY = Format(
+    "overlay",
+    "Overlay PNG",
+    "_overlay.png",
+    Keeps(*(False,) * 10),
+    write_overlay,
+    note="For looking at.",
+)
+"""The image with the outline of every nucleus."""

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.io.atomic import replacing
+from napari_nucleus.io.formats.base import PLAIN, Export, Format, Keeps
 from napari_nucleus.io.results import SegmentationResult
 
-__all__ = ["table_columns", "write_table"]
+__all__ = ["CSV", "table_columns", "write_table"]
 
 
 def table_columns(result: SegmentationResult) -> dict[str, list[str]]:
@@ -50,7 +51,9 @@ def table_columns(result: SegmentationResult) -> dict[str, list[str]]:
     }
 
 
-def write_table(path: str | os.PathLike[str], result: SegmentationResult) -> None:
+def write_table(
+    path: str | os.PathLike[str], result: SegmentationResult, export: Export = PLAIN
+) -> None:
     """Write the table of a result; the file is complete or as it was before.
 
     Raises
@@ -73,3 +76,14 @@ def _text(values: NDArray, digits: int) -> list[str]:
 
 def _scaled(values: NDArray, mpp: float | None, power: int, digits: int) -> list[str]:
     return [""] * len(values) if mpp is None else _text(values * mpp**power, digits)
+
+
+CSV = Format(
+    "csv",
+    "CSV table",
+    ".csv",
+    Keeps(masks=False, holes=False, parts=False, scheme=False, shape=False, provenance=False),
+    write_table,
+    note="A table holds no outlines, so it cannot be imported.",
+)
+"""Measurements, a row a nucleus."""

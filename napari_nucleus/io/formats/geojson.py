@@ -23,22 +23,14 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_nucleus.io.atomic import replacing
-from napari_nucleus.io.results import SegmentationResult
+from napari_nucleus.io.formats.base import NUCLEI_NAMESPACE, PLAIN, Export, Format, Keeps
+from napari_nucleus.io.results import ResultBlock, SegmentationResult
 
-__all__ = ["NUCLEI_NAMESPACE", "detection_ids", "write_geojson"]
-
-NUCLEI_NAMESPACE = uuid.UUID("0f7f5b6e-9f0b-5a43-8f0e-2c1d7a4e9b35")
-"""Namespace of the ids of nuclei of images without a namespace of their own."""
-
-BATCH = 2000
-"""Features that are held as text at a time."""
+__all__ = ["GEOJSON", "detection_ids", "write_geojson"]
 
 
 def write_geojson(
-    path: str | os.PathLike[str],
-    result: SegmentationResult,
-    namespace: uuid.UUID = NUCLEI_NAMESPACE,
-    names: bool = False,
+    path: str | os.PathLike[str], result: SegmentationResult, export: Export = PLAIN
 ) -> None:
     """Write the nuclei of an image as QuPath detections.
 
@@ -48,11 +40,8 @@ def write_geojson(
         File to write, compressed if it ends in ``.gz``; it is complete or as it was before.
     result
         The nuclei.
-    namespace
-        Of the image or document: with the label id it gives each detection the same UUID in
-        every export.
-    names
-        Name each detection by its label id, which QuPath then shows in its lists.
+    export
+        Its namespace gives each detection, with the label id, the same UUID in every export.
 
     Raises
     ------
@@ -70,7 +59,8 @@ def write_geojson(
             file.write(b'"provenance":' + orjson.dumps(dict(result.provenance)) + b",")
         file.write(b'"features":[')
         separator = b"\n"
-        for features in _batches(result, namespace, names):
+        for block in export.blocks(result):
+            features = _features(block, export.namespace)
             lines = (orjson.dumps(f, option=orjson.OPT_SERIALIZE_NUMPY) for f in features)
             file.write(separator + b",\n".join(lines))
             separator = b",\n"
@@ -84,45 +74,35 @@ def detection_ids(
     return [uuid.uuid5(namespace, str(int(i))) for i in ids]
 
 
-def _batches(
-    result: SegmentationResult, namespace: uuid.UUID, names: bool
-) -> Iterator[list[dict[str, Any]]]:
-    uuids = detection_ids(result.ids, namespace)
-    columns = _measurements(result)
+def _features(block: ResultBlock, namespace: uuid.UUID) -> Iterator[dict[str, Any]]:
+    scheme = block.result.scheme
+    uuids = detection_ids(block.ids, namespace)
+    columns = _measurements(block)
     classes = {
-        c: {"name": result.scheme.name_of(c), "color": list(result.scheme.color_of(c))}
-        for c in np.unique(result.class_ids).tolist()
+        c: {"name": scheme.name_of(c), "color": list(scheme.color_of(c))}
+        for c in np.unique(block.class_ids).tolist()
     }
-    for begin in range(0, len(result), BATCH):
-        rows = range(begin, min(begin + BATCH, len(result)))
-        geometries = _geometries(result.polygons[rows.start : rows.stop])
-        features = []
-        for row, geometry in zip(rows, geometries, strict=True):
-            values = {k: float(v[row]) for k, v in columns.items() if math.isfinite(v[row])}
-            properties: dict[str, Any] = {
+    for row, geometry in enumerate(_geometries(block.polygons)):
+        yield {
+            "type": "Feature",
+            "id": str(uuids[row]),
+            "geometry": geometry,
+            "properties": {
                 "objectType": "detection",
-                "classification": classes[int(result.class_ids[row])],
-                "measurements": values,
-            }
-            if names:
-                properties["name"] = str(result.ids[row])
-            features.append(
-                {
-                    "type": "Feature",
-                    "id": str(uuids[row]),
-                    "geometry": geometry,
-                    "properties": properties,
-                }
-            )
-        yield features
+                "classification": classes[int(block.class_ids[row])],
+                "measurements": {
+                    k: float(v[row]) for k, v in columns.items() if math.isfinite(v[row])
+                },
+            },
+        }
 
 
-def _measurements(result: SegmentationResult) -> dict[str, NDArray]:
+def _measurements(block: ResultBlock) -> dict[str, NDArray]:
     """Return the measurements under the names QuPath uses; lengths in µm if they are known."""
-    shape, mpp = result.measurements, result.mpp
+    shape, mpp = block.measurements, block.result.mpp
     scale, unit = (1.0, "px") if mpp is None else (mpp, "µm")
     return {
-        "Score": result.scores,
+        "Score": block.scores,
         f"Area {unit}^2": shape.area * scale**2,
         f"Perimeter {unit}": shape.perimeter * scale,
         f"Equivalent diameter {unit}": shape.equivalent_diameter * scale,
@@ -146,3 +126,14 @@ def _geometries(polygons: NDArray[np.object_]) -> Iterator[dict[str, Any]]:
             yield {"type": "Polygon", "coordinates": shells[0]}
         else:
             yield {"type": "MultiPolygon", "coordinates": shells}
+
+
+GEOJSON = Format(
+    "geojson",
+    "QuPath GeoJSON (detections)",
+    ".geojson",
+    Keeps(),
+    write_geojson,
+    endings=(".geojson.gz",),
+)
+"""QuPath's GeoJSON, plain or compressed."""

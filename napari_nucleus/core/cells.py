@@ -129,7 +129,7 @@ def cells_of_labels(
     """
     table = label_table(check_labels(labels, name))
     classes = np.array([class_of_id.get(int(i), 0) for i in table.ids], np.int32)
-    return Cells(table.centroids_yx, table.areas, classes, mpp, table.ids)
+    return Cells(table.centroids_yx, table.areas.astype(np.float64), classes, mpp, table.ids)
 
 
 def canonical_classes(

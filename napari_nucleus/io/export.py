@@ -79,9 +79,10 @@ def write_all(
         raise AnnotationError(f"Format 'missing': choose of {', '.join(WRITTEN)}.")
     wanted = {format_named(name).name for name in formats}
     chosen = [FORMATS[name] for name in WRITTEN if name in wanted]
-    export = Export(
-        stem, uuid.uuid5(NUCLEI_NAMESPACE, stem), source, simplify, cancel=cancel or Cancel()
-    )
+    namespace = uuid.uuid5(NUCLEI_NAMESPACE, stem)
+    # A cancel that is not set yet is false.
+    cancel = Cancel() if cancel is None else cancel
+    export = Export(stem, namespace, source, simplify, cancel=cancel)
     written: list[Path] = []
     with replacing_together(out_dir, stem) as part:
         for number, one in enumerate(chosen):

@@ -37,9 +37,8 @@ def load_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise AnnotationError(f"{name}: there is no such file (any more).") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise AnnotationError(
-            f"{name}: the file is damaged or cannot be read ({error})."
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise AnnotationError(f"{name}: is damaged or cannot be read ({reason}).") from error
     if len(data) > LARGEST:
         raise AnnotationError(f"{name}: unpacked it is larger than {LARGEST:,} bytes.")
     if not data.strip():

@@ -25,6 +25,8 @@ __all__ = [
     "Embedding",
     "ModelInfo",
     "PromptableSegmenter",
+    "TextAnswer",
+    "TextSegmenter",
 ]
 
 
@@ -81,6 +83,41 @@ class Embedding:
         return sum(a.nbytes for a in self.arrays.values())
 
 
+@dataclass(frozen=True, eq=False)
+class TextAnswer:
+    """What a model says to a text on a tile.
+
+    Parameters
+    ----------
+    text
+        As it was asked.
+    nuclei
+        What was asked for, in tile pixels; none where the text was not understood.
+    presence
+        Probability that anything asked for is in the tile.
+    confidence
+        How sure the model is that it understood the text, 0–1.
+    words
+        Words of the text that explain the answer, each with what it was read as, such as
+        ``("lymphocytes", "inflammatory")``; empty where a model cannot tell.
+    unknown
+        Words that the model was never taught; one of them is enough for no answer.
+    classes
+        Ids of the classes that the text was read as asking for; all of them for all nuclei.
+    low_confidence
+        The text was not understood: nothing was drawn, which says nothing about the tile.
+    """
+
+    text: str
+    nuclei: Nuclei
+    presence: float
+    confidence: float
+    words: tuple[tuple[str, str], ...] = ()
+    unknown: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    low_confidence: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What is said of a model before it is loaded.
@@ -92,7 +129,7 @@ class ModelInfo:
     title
         One line for people.
     capabilities
-        Names of what it can do: ``"automatic"``, ``"promptable"``.
+        Names of what it can do: ``"automatic"``, ``"promptable"``, ``"text"``.
     classes
         Classes it tells apart, or None.
     working_mpp
@@ -160,4 +197,31 @@ class PromptableSegmenter(Protocol):
 
     def refine_many(self, embedding: Embedding, prompts: Sequence[Prompts]) -> list[MaskPrediction]:
         """Return the masks of several nuclei of one tile, decoded together."""
+        ...
+
+
+@runtime_checkable
+class TextSegmenter(Protocol):
+    """Finds the nuclei that a text asks for."""
+
+    info: ModelInfo
+
+    def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
+        """Estimate what is common to an image from sample tiles of it."""
+        ...
+
+    def embed(self, tile: Tile, calibration: Calibration | None = None) -> Embedding:
+        """Encode a tile once, for any number of texts."""
+        ...
+
+    def answer(self, embedding: Embedding, text: str) -> TextAnswer:
+        """Answer a text on an encoded tile."""
+        ...
+
+    def answer_many(self, embedding: Embedding, texts: Sequence[str]) -> list[TextAnswer]:
+        """Answer several texts on one encoded tile."""
+        ...
+
+    def query(self, tile: Tile, text: str, calibration: Calibration | None = None) -> TextAnswer:
+        """Encode a tile and answer one text on it."""
         ...

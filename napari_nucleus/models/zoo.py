@@ -65,6 +65,24 @@ def _adopt_uperhover(file: Path, out: Path, class_order: tuple[int, ...]) -> Any
     return adopt_checkpoint(file, out, class_order)
 
 
+def _load_promptgroup(info: ModelInfo, weights: Path, device: str) -> Any:
+    from napari_nucleus.models.promptgroup.build import load_predictor
+
+    return load_predictor(info, weights, device)
+
+
+def _load_sam3(info: ModelInfo, weights: Path, device: str) -> Any:
+    from napari_nucleus.models.promptgroup.sam3_build import load_predictor
+
+    return load_predictor(info, weights, device)
+
+
+def _adopt_sam3(file: Path, out: Path, class_order: tuple[int, ...]) -> Any:
+    from napari_nucleus.models.promptgroup.sam3_build import adopt_checkpoint
+
+    return adopt_checkpoint(file, out, class_order)
+
+
 _EPITHELIAL_EITHER = (
     "Its training data tell too little of neoplastic and benign epithelium: "
     "read both as epithelial."
@@ -124,6 +142,43 @@ _ZOO: Mapping[str, _Entry] = {
         _load_uperhover,
         "card_uni2h.md",
         _adopt_uperhover,
+    ),
+    "promptgroup-nano": _Entry(
+        ModelInfo(
+            name="promptgroup-nano",
+            title="Prompt-group nano: nuclei asked for in words, all or of a class",
+            capabilities=("text",),
+            classes=PANNUKE,
+            working_mpp=0.25,
+            tile=640,
+            halo=32,
+            click_tile=256,
+            licence="BSD-3-Clause",
+            source="bundled",
+            limits=_EPITHELIAL_EITHER,
+            not_told_apart=NEOPLASTIC_OR_EPITHELIAL,
+        ),
+        "promptgroup",
+        _load_promptgroup,
+    ),
+    "sam3": _Entry(
+        ModelInfo(
+            name="sam3",
+            title="SAM3: whatever a text names, for a GPU",
+            capabilities=("text",),
+            classes=None,
+            working_mpp=0.25,
+            tile=512,
+            halo=32,
+            click_tile=256,
+            licence="of the weights you adopt; SAM3's own is the SAM License",
+            source="not bundled: napari-nucleus adopt sam3 FILE",
+            limits="It was made for photographs; what it knows of tissue depends on your weights.",
+        ),
+        "promptgroup",
+        _load_sam3,
+        "card_sam3.md",
+        _adopt_sam3,
     ),
 }
 

@@ -14,7 +14,7 @@ from napari_nucleus.errors import ModelError
 
 __all__ = ["MODELS", "TrainingOrder", "train_model"]
 
-MODELS = ("uninuc-nano", "uperhover-nano", "uperhover-uni2h")
+MODELS = ("uninuc-nano", "uperhover-nano", "uperhover-uni2h", "promptgroup-nano")
 """Models that there is a recipe for."""
 
 
@@ -85,6 +85,10 @@ def train_model(model: str, order: TrainingOrder, say: Callable[[str], None]) ->
         from napari_nucleus.training.uninuc_recipe import train_uninuc
 
         train_uninuc(order, say)
+    elif model == "promptgroup-nano":
+        from napari_nucleus.training.promptgroup_recipe import train_promptgroup
+
+        train_promptgroup(order, say)
     else:
         from napari_nucleus.training.uperhover_recipe import train_uperhover
 

@@ -1,0 +1,175 @@
+"""Recipe of the text-prompted nano: prompt-group-aware training on what a frozen encoder sees.
+
+Two ways of the same length from the same start and the same crops: ``grouped``, with the terms that
+tie prompts together, is packed; ``ungrouped``, without them, is what it is compared with and is
+trained only when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from napari_nucleus.io.folders import make_folder
+from napari_nucleus.models import zoo
+from napari_nucleus.models.devices import resolve_device
+from napari_nucleus.models.promptgroup.build import new_network, restore_network, save_network
+from napari_nucleus.models.promptgroup.config import PromptGroupConfig
+from napari_nucleus.models.promptgroup.losses import GroupConfig, LossConfig, SegmentationConfig
+from napari_nucleus.models.promptgroup.network import PromptGroup
+from napari_nucleus.models.promptgroup.presets import NANO
+from napari_nucleus.training.data import load_consep
+from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step
+from napari_nucleus.training.promptgroup import (
+    GroupLoss,
+    GroupPlan,
+    SeenCrops,
+    group_batches,
+    load_crops,
+    save_crops,
+    see_crops,
+)
+from napari_nucleus.training.recipes import TrainingOrder
+from napari_nucleus.training.sampler import SamplerConfig
+from napari_nucleus.training.sources import (
+    best_of,
+    load_training_images,
+    provenance_of,
+    training_stain,
+)
+from napari_nucleus.training.text_checks import score_texts
+
+__all__ = ["PromptGroupRecipe", "promptgroup_recipe", "train_promptgroup"]
+
+STAGES = ("grouped", "pack")
+ABLATION = "ungrouped"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptGroupRecipe:
+    """Everything that decides how ``promptgroup-nano`` comes about.
+
+    ``crops`` are how many are seen, and their side; ``fields`` how many synthetic fields are drawn,
+    and their side.
+    """
+
+    config: PromptGroupConfig
+    plan: GroupPlan
+    run: RunConfig
+    sampler: SamplerConfig
+    crops: tuple[int, int] = (1_200, 256)
+    fields: tuple[int, int] = (300, 320)
+    autocast: bool = True
+
+
+def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRecipe:
+    """Return the recipe for a device; ``steps`` replaces the length of a stage."""
+    gpu = device.type == "cuda"
+    length = steps or (8_000 if gpu else 2_400)
+    every = max(length // 8, min(length, 200))
+    return PromptGroupRecipe(
+        config=NANO,
+        plan=GroupPlan(
+            sizes=((0.7, 128, 16), (1.0, 256, 6)) if gpu else ((0.7, 128, 4), (1.0, 256, 1)),
+            loss=LossConfig(SegmentationConfig(mask=10.0, presence=0.5, alpha=0.5), GroupConfig()),
+        ),
+        run=RunConfig(
+            steps=length,
+            warmup=min(100, max(length // 5, 1)),
+            learning_rate=1e-3,
+            weight_decay=0.02,
+            ema=0.995,
+            score_every=every,
+            checkpoint_every=min(200, every),
+        ),
+        sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
+        crops=(4_000 if gpu else 1_200, 256),
+    )
+
+
+def train_promptgroup(order: TrainingOrder, say: Callable[[str], None]) -> None:
+    """Train the text-prompted nano, or one stage of it.
+
+    Raises
+    ------
+    NucleusError
+        As `recipes.train_model`.
+    """
+    wanted = (ABLATION,) if order.stage == ABLATION else order.wanted(STAGES)
+    on = resolve_device(order.device)
+    recipe = promptgroup_recipe(on, order.steps)
+    training = [stage for stage in wanted if stage != "pack"]
+    if training:
+        make_folder(order.out)
+        fields = (*recipe.fields, order.seed)
+        images = load_training_images(order.data, fields, order.out / "synthetic.npz", say)
+        torch.manual_seed(order.seed)
+        network = (
+            new_network(recipe.config, zoo.weights_file("uperhover-nano"))
+            if order.start is None
+            else restore_network(order.start, recipe.config)
+        )
+        file = order.out / "crops.pt"
+        if file.exists():
+            crops = load_crops(file)
+        else:
+            say(f"looking at {recipe.crops[0]} crops")
+            crops = see_crops(network, images, *recipe.crops, recipe.sampler, order.seed, say)
+            save_crops(crops, file)
+        score = score_texts(images.development)
+        for stage in training:
+            say(f"--- {stage}")
+            train_groups(stage, recipe, network, crops, order, on, score, say)
+    if "pack" in wanted:
+        pack(recipe, order.out, order.data, order.out / "promptgroup-nano.safetensors", say)
+
+
+def train_groups(
+    stage: str,
+    recipe: PromptGroupRecipe,
+    network: PromptGroup,
+    crops: SeenCrops,
+    order: TrainingOrder,
+    device: torch.device,
+    score: Callable,
+    say: Callable[[str], None],
+) -> None:
+    """Train all but the encoder, with or without the terms of groups."""
+    plan = recipe.plan
+    if stage == ABLATION:
+        group = replace(plan.loss.group, mode="off")
+        plan = replace(plan, loss=replace(plan.loss, group=group))
+    network.to(device).vision.requires_grad_(False)
+    out = order.out / stage
+    fit(
+        network,
+        [{"params": [p for p in network.parameters() if p.requires_grad]}],
+        group_batches(crops, plan, recipe.run.steps, order.seed, resumed_step(out)),  # type: ignore[arg-type]
+        GroupLoss(plan, recipe.run.steps, device, recipe.autocast),
+        recipe.run,
+        out,
+        score,
+        "score",
+        say,
+    )
+
+
+def pack(
+    recipe: PromptGroupRecipe, out: Path, data: Path, file: Path, say: Callable[[str], None]
+) -> None:
+    """Write the weights file that ships.
+
+    Raises
+    ------
+    WeightsError
+        If nothing was trained.
+    """
+    network = PromptGroup(recipe.config)
+    load_matching(network, best_of(out, STAGES[0]))
+    save_network(
+        network, file, training_stain(load_consep(data)), provenance_of("promptgroup-nano")
+    )
+    say(f"written: {file} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -20,7 +20,13 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-__all__ = ["masks_of_polygons", "polygon_of_mask", "polygons_of_labels", "rasterize"]
+__all__ = [
+    "coverage_of_labels",
+    "masks_of_polygons",
+    "polygon_of_mask",
+    "polygons_of_labels",
+    "rasterize",
+]
 
 
 def polygons_of_labels(
@@ -43,12 +49,29 @@ def polygons_of_labels(
         ``(n,)`` shapely ``Polygon`` with whole-number coordinates ``(x, y)``, or ``MultiPolygon``
         for a nucleus of several parts. Shells run clockwise on the screen.
     """
+    return _traced(labels, offset_yx, with_junctions=False)
+
+
+def coverage_of_labels(
+    labels: NDArray[np.integer], offset_yx: tuple[int, int] = (0, 0)
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Trace every nucleus, with a corner also wherever three labels meet on a straight side.
+
+    As `polygons_of_labels`, but nuclei that touch have every corner of their border in common: the
+    polygons are a valid coverage (`shapely.coverage_is_valid`), as its simplification asks for.
+    """
+    return _traced(labels, offset_yx, with_junctions=True)
+
+
+def _traced(
+    labels: NDArray[np.integer], offset_yx: tuple[int, int], with_junctions: bool
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     padded = np.pad(labels, 1)
     edges = _boundary_edges(padded)
     if not len(edges.start):
         return np.zeros(0, np.int64), np.zeros(0, object)
     first, to_first = _cut_rings(edges)
-    rings = _corners(edges, first, to_first, padded.shape[1])
+    rings = _corners(edges, first, to_first, padded, with_junctions)
     return _assemble(rings, padded, offset_yx)
 
 
@@ -164,8 +187,18 @@ class _Rings:
     is_shell: NDArray[np.bool_]
 
 
-def _corners(edges: _Edges, first: NDArray, steps: NDArray, width: int) -> _Rings:
-    """Lay the rings out one after the other and keep the vertices where they turn."""
+def _corners(
+    edges: _Edges,
+    first: NDArray,
+    steps: NDArray,
+    padded: NDArray[np.integer],
+    with_junctions: bool,
+) -> _Rings:
+    """Lay the rings out one after the other and keep the vertices where they turn.
+
+    Junctions are where another label begins on the other side.
+    """
+    width = padded.shape[1]
     heads = np.flatnonzero(steps == 0)
     length = np.bincount(first, minlength=len(first))[heads]
     by_label = np.lexsort((heads, edges.label[heads]))
@@ -181,6 +214,10 @@ def _corners(edges: _Edges, first: NDArray, steps: NDArray, width: int) -> _Ring
     # A ring begins at the leftmost of its topmost upper sides, which is a corner.
     direction = edges.direction[ordered]
     turns = np.append(True, direction[1:] != direction[:-1])
+    inside = np.array([0, -1, -width - 1, -width])
+    if with_junctions:
+        beyond = padded.ravel()[edges.start[ordered] + np.roll(inside, 1)[direction]]
+        turns[1:] |= beyond[1:] != beyond[:-1]
     turns[begin[heads]] = True
     ring = np.repeat(np.arange(len(heads)), length)[turns]
     count = np.bincount(ring, minlength=len(heads))
@@ -194,7 +231,6 @@ def _corners(edges: _Edges, first: NDArray, steps: NDArray, width: int) -> _Ring
     cross = closed_xy[:-1, 0] * closed_xy[1:, 1] - closed_xy[1:, 0] * closed_xy[:-1, 1]
     cross[offsets[1:-1] - 1] = 0
     area = np.add.reduceat(cross, offsets[:-1])
-    inside = np.array([0, -1, -width - 1, -width])
     pixel = edges.start[heads] + inside[edges.direction[heads]]
     return _Rings(closed_xy, offsets, edges.label[heads], pixel, area > 0)
 

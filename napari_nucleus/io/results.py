@@ -22,6 +22,7 @@ from napari_nucleus.core.label_runs import LabelTable, label_table
 from napari_nucleus.core.morphology import Measurements, measure
 from napari_nucleus.core.nuclei import Nuclei, check_labels
 from napari_nucleus.core.polygons import polygons_of_labels
+from napari_nucleus.core.simplification import simplified_polygons
 from napari_nucleus.session.table import NucleusRow
 
 __all__ = [
@@ -210,6 +211,21 @@ class ResultBlock:
     def polygons(self) -> NDArray[np.object_]:
         """``(k,)`` exact outlines in level-0 pixels; see `napari_nucleus.core.polygons`."""
         return polygons_of_labels(self.labels, self.box[:2])[1]
+
+    @cached_property
+    def simplified_polygons(self) -> NDArray[np.object_]:
+        """``(k,)`` outlines with fewer corners; see `napari_nucleus.core.simplification`.
+
+        Nuclei of other blocks that touch these are simplified with them, so that both blocks give
+        the same border.
+        """
+        y0, x0, y1, x1 = self.box
+        boxes = self.result.table.boxes
+        near = (boxes[:, 0] <= y1) & (boxes[:, 1] <= x1) & (boxes[:, 2] >= y0) & (boxes[:, 3] >= x0)
+        all_rows = np.flatnonzero(near)
+        around = ResultBlock(self.result, all_rows)
+        _, polygons = simplified_polygons(around.labels, around.box[:2])
+        return polygons[np.searchsorted(all_rows, self.rows)]
 
     @cached_property
     def measurements(self) -> Measurements:

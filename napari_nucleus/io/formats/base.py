@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ignore_progress
 from napari_nucleus.io.annotation_file import AnnotationFile
@@ -38,7 +41,7 @@ class Export:
         The image, for formats that show it; None where there is none.
     simplify
         Reduce the corners of outlines where their format has outlines, touching nuclei still
-        sharing their border; exact outlines by default.
+        sharing their border; exact outlines by default. Writers ask for `outlines`.
     progress, cancel
         Called between blocks; looked at between blocks.
     """
@@ -64,6 +67,10 @@ class Export:
             yield block
             done += len(block)
             self.progress(Progress(done, len(result), f"{done:,} of {len(result):,} nuclei"))
+
+    def outlines(self, block: ResultBlock) -> NDArray[np.object_]:
+        """Return the outlines ``(k,)`` of a block that are to be written."""
+        return block.simplified_polygons if self.simplify else block.polygons
 
 
 PLAIN = Export()

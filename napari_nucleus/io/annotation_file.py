@@ -30,7 +30,15 @@ from napari_nucleus.io.results import (
     result_of_labels,
 )
 
-__all__ = ["AnnotationFile", "Stated", "of_labels", "of_masks", "of_polygons", "painted_shape"]
+__all__ = [
+    "AnnotationFile",
+    "Stated",
+    "of_labels",
+    "of_masks",
+    "of_polygons",
+    "painted_shape",
+    "sized_as_nuclei",
+]
 
 LARGEST_NUCLEUS = 4096
 """Pixels of the longer side of an outline that can be one nucleus; larger ones are regions."""
@@ -202,40 +210,70 @@ def of_polygons(
     notes = list(stated.notes)
     bounds = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
     empty = np.isnan(bounds).any(axis=1)
-    far = ~empty & ~(np.abs(bounds) <= LARGEST_COORDINATE).all(axis=1)
-    if far.any():
-        value = bounds[far][0][np.abs(bounds[far][0]).argmax()]
-        raise AnnotationError(
-            f"{name}: coordinate {value:g} of outline {np.flatnonzero(far)[0] + 1} is no pixel of "
-            f"an image (at most {LARGEST_COORDINATE:,})."
-        )
+    sized = sized_as_nuclei(name, np.where(empty[:, None], 0, bounds), notes)
     shapes, mended = _mended(shapes)
     if mended:
         notes.append(f"{name}: {counted(mended)} had outlines that cross themselves; mended.")
-    extent = np.nan_to_num(bounds[:, 2:] - bounds[:, :2]).max(axis=1, initial=0)
-    large = extent > LARGEST_NUCLEUS
     flat = empty | (shapely.area(shapes) <= 0)
-    for found, why in (
-        (large, f"larger than {LARGEST_NUCLEUS:,} pixels, so regions and no nuclei"),
-        (flat & ~large, "without an area"),
-    ):
-        if found.any():
-            notes.append(f"{name}: {int(found.sum()):,} outlines {why}; left out.")
-    kept = np.flatnonzero(~(large | flat))
-    boxes, masks = _masks(name, shapes[kept])
+    if (flat & sized).any():
+        count = int((flat & sized).sum())
+        notes.append(f"{name}: {count:,} outlines without an area; left out.")
+    kept = np.flatnonzero(sized & ~flat)
+    boxes, masks = _masks(shapes[kept])
     return _annotations(name, masks, boxes[:, :2], kept, len(shapes), stated, notes)
 
 
 def of_masks(
-    name: str, masks: Sequence[NDArray[np.bool_]], offsets_yx: ArrayLike, stated: Stated
+    name: str, masks: Sequence[NDArray[np.bool_] | None], offsets_yx: ArrayLike, stated: Stated
 ) -> AnnotationFile:
     """Make annotations of masks, each a bool array placed at ``offsets_yx`` ``(n, 2)``.
 
-    The rest as in `of_polygons`; masks without a pixel are left out and noted.
+    The rest as in `of_polygons`; masks without a pixel are left out and noted. None stands for
+    what the reader itself left out, and noted.
     """
     offsets = np.asarray(offsets_yx, np.int64).reshape(-1, 2)
-    n = len(masks)
-    return _annotations(name, masks, offsets, np.arange(n), n, stated, list(stated.notes))
+    kept = np.array([i for i, mask in enumerate(masks) if mask is not None], np.int64)
+    some = [mask for mask in masks if mask is not None]
+    return _annotations(name, some, offsets[kept], kept, len(masks), stated, list(stated.notes))
+
+
+def sized_as_nuclei(name: str, boxes: NDArray, notes: list[str]) -> NDArray[np.bool_]:
+    """Return which of n boxes can be those of nuclei; asked before masks of their size are made.
+
+    Parameters
+    ----------
+    name
+        Of the file, for errors.
+    boxes
+        ``(n, 4)`` the two lowest coordinates and the two highest, in pixels.
+    notes
+        Gets a sentence about those that are too large.
+
+    Raises
+    ------
+    AnnotationError
+        If a coordinate is no pixel of an image, or all together would not fit into the memory.
+    """
+    far = ~(np.abs(boxes) <= LARGEST_COORDINATE).all(axis=1)
+    if far.any():
+        value = boxes[far][0][np.abs(boxes[far][0]).argmax()]
+        raise AnnotationError(
+            f"{name}: coordinate {value:g} of outline {np.flatnonzero(far)[0] + 1} is no pixel of "
+            f"an image (at most {LARGEST_COORDINATE:,})."
+        )
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    sized = sides.max(axis=1, initial=0) <= LARGEST_NUCLEUS
+    if not sized.all():
+        notes.append(
+            f"{name}: {int((~sized).sum()):,} outlines larger than {LARGEST_NUCLEUS:,} pixels, so "
+            "regions and no nuclei; left out."
+        )
+    pixels = np.prod(sides[sized] + 1, axis=1).sum()
+    if pixels > MOST_PIXELS:
+        raise AnnotationError(
+            f"{name}: its {len(boxes):,} outlines span {pixels:.3g} pixels, too many for nuclei."
+        )
+    return sized
 
 
 def of_labels(
@@ -291,16 +329,10 @@ def _mended(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:
 
 
 def _masks(
-    name: str, shapes: NDArray[np.object_]
+    shapes: NDArray[np.object_],
 ) -> tuple[NDArray[np.int64], tuple[NDArray[np.bool_], ...]]:
     if not len(shapes):
         return np.zeros((0, 4), np.int64), ()
-    bounds = shapely.bounds(shapes)
-    pixels = np.prod(np.ceil(bounds[:, 2:]) - np.floor(bounds[:, :2]), axis=1).sum()
-    if pixels > MOST_PIXELS:
-        raise AnnotationError(
-            f"{name}: its {len(shapes):,} outlines span {pixels:.3g} pixels, too many for nuclei."
-        )
     return masks_of_polygons(shapes)
 
 

@@ -19,6 +19,8 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future, wait
+from dataclasses import replace
+from typing import Any
 
 from psygnal import SignalInstance
 
@@ -32,6 +34,8 @@ from napari_nucleus.errors import CancelledError
 from napari_nucleus.hosting.dispatcher import Dispatcher, State
 from napari_nucleus.hosting.job import Job
 from napari_nucleus.hosting.messages import (
+    Answered,
+    Ask,
     Calibrate,
     Calibrated,
     Describe,
@@ -41,7 +45,7 @@ from napari_nucleus.hosting.messages import (
     ModelSpec,
     Refine,
     Refined,
-    Segmented,
+    Request,
     SegmentTile,
 )
 from napari_nucleus.hosting.mirror import EncodingCallback, Mirror, TileOnDemand
@@ -49,11 +53,14 @@ from napari_nucleus.hosting.planning import plan_tiles, read_samples
 from napari_nucleus.hosting.queue import Item, Priority
 from napari_nucleus.hosting.tiles import TileCallback, run_tiles
 from napari_nucleus.hosting.worker import WorkerOptions, usable_threads
-from napari_nucleus.models.api import Calibration, ModelInfo
+from napari_nucleus.models.api import Calibration, ModelInfo, TextAnswer
 
 __all__ = ["Host"]
 
 CACHE_BYTES = 512 * 1024**2
+
+AnswersCallback = Callable[[TileSpec, list[TextAnswer]], None]
+"""Takes a tile and the answers to all texts on it."""
 
 CLOSE_PATIENCE_S = 1.0
 """Seconds that `Host.close` waits for jobs that are in a callback or reading pixels."""
@@ -61,6 +68,15 @@ CLOSE_PATIENCE_S = 1.0
 
 def _ignore_tile(_: TileSpec, __: Nuclei) -> None:
     """Take the nuclei of a tile and do nothing."""
+
+
+def _ignore_answers(_: TileSpec, __: list[TextAnswer]) -> None:
+    """Take the answers on a tile and do nothing."""
+
+
+def _shifted(answer: TextAnswer, box: Box) -> TextAnswer:
+    """Return an answer in level-0 pixels; it was in those of the tile with this box."""
+    return replace(answer, nuclei=answer.nuclei.shifted(box[0], box[1]))
 
 
 class Host:
@@ -225,18 +241,94 @@ class Host:
         y0, x0 = tile.box[:2]
         local = tuple(p.shifted(-y0, -x0) for p in prompts)
 
-        def request() -> Refine:
-            return Refine(tile.key, local, tile.pixels_to_send())
-
         def result(reply: Refined) -> list[MaskPrediction]:
             tile.encoded(reply.evicted)
             return [p.shifted(y0, x0) for p in reply.predictions]
 
-        item = Item("the click", Priority.CLICK, request, result)
-        if key is not None:
-            self._supersede(key, item)
-        self._submit_tile(item, tile, on_encoding)
+        item = Item(
+            "the click",
+            Priority.CLICK,
+            lambda: Refine(tile.key, local, tile.pixels_to_send()),
+            result,
+        )
+        self._submit_newest(item, tile, key, on_encoding)
         return item.future
+
+    def ask(
+        self,
+        source: ImageSource,
+        tile_box: Box,
+        calibration: Calibration,
+        texts: Sequence[str],
+        key: Hashable = None,
+        on_encoding: EncodingCallback | None = None,
+    ) -> Future[list[TextAnswer]]:
+        """Answer texts on a tile, each by itself.
+
+        Parameters are those of `refine`.
+
+        Returns
+        -------
+        Future
+            One answer for each of ``texts``, its nuclei in level-0 pixels.
+        """
+        tile = TileOnDemand(self._mirror, source, tile_box, calibration)
+
+        def result(reply: Answered) -> list[TextAnswer]:
+            tile.encoded(reply.evicted)
+            return [_shifted(answer, tile.box) for answer in reply.answers]
+
+        item = Item(
+            "the text",
+            Priority.CLICK,
+            lambda: Ask(tile.key, tuple(texts), tile.pixels_to_send()),
+            result,
+        )
+        self._submit_newest(item, tile, key, on_encoding)
+        return item.future
+
+    def ask_all(
+        self,
+        source: ImageSource,
+        calibration: Calibration,
+        texts: Sequence[str],
+        region: Box | None = None,
+        start_yx: tuple[float, float] | None = None,
+        on_tile: TileCallback = _ignore_tile,
+        on_answers: AnswersCallback = _ignore_answers,
+        on_progress: ProgressCallback = ignore_progress,
+        visible: Box | None = None,
+        wanted: Callable[[Box], bool] | None = None,
+    ) -> Job:
+        """Answer texts on an image or a region, tile by tile.
+
+        Parameters are those of `segment`; ``on_tile`` takes the nuclei that the first text asks
+        for. ``on_answers`` takes, before that, a tile and the answers to all texts on it, in
+        level-0 pixels; nuclei near its border may come with a neighbouring tile as well.
+        """
+        asked = tuple(texts)
+
+        def request(_: TileSpec, tile: Tile) -> Ask:
+            y0, x0 = (int(v) for v in tile.frame.origin_yx)
+            box = (y0, x0, y0 + tile.shape[0], x0 + tile.shape[1])
+            return Ask(self._mirror.key(source, box, calibration), asked, tile)
+
+        def nuclei(spec: TileSpec, reply: Answered) -> Nuclei:
+            on_answers(spec, [_shifted(answer, spec.outer) for answer in reply.answers])
+            return reply.answers[0].nuclei
+
+        return self._work_through_tiles(
+            source,
+            calibration,
+            request,
+            nuclei,
+            region,
+            start_yx,
+            on_tile,
+            on_progress,
+            visible,
+            wanted,
+        )
 
     def segment(
         self,
@@ -272,16 +364,45 @@ class Host:
             Called with the core of a tile on the job's thread: False leaves the tile out.
         """
 
-        def submit(spec: TileSpec, tile: Tile) -> Future[Nuclei]:
-            def result(reply: Segmented) -> Nuclei:
-                return reply.nuclei
+        return self._work_through_tiles(
+            source,
+            calibration,
+            lambda _, tile: SegmentTile(tile, calibration),
+            lambda _, reply: reply.nuclei,
+            region,
+            start_yx,
+            on_tile,
+            on_progress,
+            visible,
+            wanted,
+        )
 
+    def _work_through_tiles(
+        self,
+        source: ImageSource,
+        calibration: Calibration,
+        request: Callable[[TileSpec, Tile], Request],
+        nuclei: Callable[[TileSpec, Any], Nuclei],
+        region: Box | None,
+        start_yx: tuple[float, float] | None,
+        on_tile: TileCallback,
+        on_progress: ProgressCallback,
+        visible: Box | None,
+        wanted: Callable[[Box], bool] | None,
+    ) -> Job:
+        """Send a request for each tile; the nuclei in its reply become final one after the other.
+
+        Parameters are those of `segment`; ``request`` makes the request of a tile, ``nuclei``
+        takes its nuclei, in pixels of the tile, out of the reply.
+        """
+
+        def submit(spec: TileSpec, tile: Tile) -> Future[Nuclei]:
             seen = visible is not None and box_intersection(spec.core, visible) is not None
             item = Item(
                 f"the tile at y {spec.core[0]}, x {spec.core[1]}",
                 Priority.VISIBLE if seen else Priority.REST,
-                lambda: SegmentTile(tile, calibration),
-                result,
+                lambda: request(spec, tile),
+                lambda reply: nuclei(spec, reply),
             )
             self._dispatcher.submit(item)
             return job.follow(item.future)
@@ -373,6 +494,18 @@ class Host:
         item.future.add_done_callback(forget)
         if older is not None:
             older.future.cancel()
+
+    def _submit_newest(
+        self,
+        item: Item,
+        tile: TileOnDemand,
+        key: Hashable,
+        on_encoding: EncodingCallback | None,
+    ) -> None:
+        """Submit a request on a tile in the place of the older one with the same key."""
+        if key is not None:
+            self._supersede(key, item)
+        self._submit_tile(item, tile, on_encoding)
 
     def _submit_tile(
         self, item: Item, tile: TileOnDemand, on_encoding: EncodingCallback | None = None

@@ -18,9 +18,11 @@ from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
-from napari_nucleus.models.api import Calibration, ModelInfo
+from napari_nucleus.models.api import Calibration, ModelInfo, TextAnswer
 
 __all__ = [
+    "Answered",
+    "Ask",
     "Calibrate",
     "Calibrated",
     "Describe",
@@ -121,6 +123,18 @@ class Refine:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """Answer each of ``texts`` on a tile; answered by `Answered`.
+
+    ``tile`` is needed as in `Refine`.
+    """
+
+    key: TileKey
+    texts: tuple[str, ...]
+    tile: Tile | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SegmentTile:
     """Find every nucleus of a tile; answered by `Segmented`."""
 
@@ -133,7 +147,7 @@ class Shutdown:
     """End the worker; there is no reply."""
 
 
-Request = Load | Describe | Calibrate | Embed | Refine | SegmentTile | Shutdown
+Request = Load | Describe | Calibrate | Embed | Refine | Ask | SegmentTile | Shutdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +183,14 @@ class Refined:
     """One answer for each prompt, in order; the tile is in the cache, ``evicted`` no longer."""
 
     predictions: tuple[MaskPrediction, ...]
+    evicted: tuple[TileKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """One answer for each text, in order; the tile is in the cache, ``evicted`` no longer."""
+
+    answers: tuple[TextAnswer, ...]
     evicted: tuple[TileKey, ...] = ()
 
 
@@ -226,4 +248,4 @@ class Failure:
         return error
 
 
-Reply = Description | Calibrated | Embedded | Refined | Segmented | MissingTile | Failure
+Reply = Description | Calibrated | Embedded | Refined | Answered | Segmented | MissingTile | Failure

@@ -23,6 +23,8 @@ from napari_nucleus.core.image import Tile
 from napari_nucleus.errors import HostError, ModelError, NucleusError
 from napari_nucleus.hosting.cache import EmbeddingCache
 from napari_nucleus.hosting.messages import (
+    Answered,
+    Ask,
     Calibrate,
     Calibrated,
     Describe,
@@ -43,7 +45,12 @@ from napari_nucleus.hosting.messages import (
     TileKey,
 )
 from napari_nucleus.hosting.shared import WorkerEnd
-from napari_nucleus.models.api import AutomaticSegmenter, Embedding, PromptableSegmenter
+from napari_nucleus.models.api import (
+    AutomaticSegmenter,
+    Embedding,
+    PromptableSegmenter,
+    TextSegmenter,
+)
 
 __all__ = ["Worker", "WorkerOptions", "load_model", "main", "usable_threads"]
 
@@ -123,14 +130,20 @@ class Worker:
             case SegmentTile(tile, calibration):
                 return Segmented(self._automatic().segment(tile, calibration))
             case Embed(key, tile):
-                embedding, evicted = self._embedding(key, tile)
+                embedding, evicted = self._embedding(self._encoder(), key, tile)
                 return MissingTile(key) if embedding is None else Embedded(evicted)
             case Refine(key, prompts, tile):
-                embedding, evicted = self._embedding(key, tile)
+                promptable = self._promptable()
+                embedding, evicted = self._embedding(promptable, key, tile)
                 if embedding is None:
                     return MissingTile(key)
-                predictions = self._promptable().refine_many(embedding, prompts)
-                return Refined(tuple(predictions), evicted)
+                return Refined(tuple(promptable.refine_many(embedding, prompts)), evicted)
+            case Ask(key, texts, tile):
+                asked = self._text()
+                embedding, evicted = self._embedding(asked, key, tile)
+                if embedding is None:
+                    return MissingTile(key)
+                return Answered(tuple(asked.answer_many(embedding, texts)), evicted)
         raise HostError(f"A worker does not answer {type(request).__name__}.")
 
     @property
@@ -159,11 +172,20 @@ class Worker:
             raise ModelError(f"{model.info.name} does not take clicks; choose another model.")
         return model
 
+    def _text(self) -> TextSegmenter:
+        model = self._loaded()
+        if not isinstance(model, TextSegmenter):
+            raise ModelError(f"{model.info.name} does not understand words; choose another model.")
+        return model
+
+    def _encoder(self) -> PromptableSegmenter | TextSegmenter:
+        model = self._loaded()
+        return model if isinstance(model, TextSegmenter) else self._promptable()
+
     def _embedding(
-        self, key: TileKey, tile: Tile | None
+        self, model: PromptableSegmenter | TextSegmenter, key: TileKey, tile: Tile | None
     ) -> tuple[Embedding | None, tuple[TileKey, ...]]:
         """Return the embedding of a tile, None without its pixels, and what left the cache."""
-        model = self._promptable()
         found = self._cache.get(key)
         if found is not None or tile is None:
             return found, ()

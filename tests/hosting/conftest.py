@@ -46,7 +46,7 @@ def start(tmp_path):
     hosts = []
 
     def make(factory: str = "threshold", cache_bytes: int = 10**7, **kwargs) -> Host:
-        if factory in ("threshold", "dies_once_while_loading", "loads_slowly"):
+        if factory in ("threshold", "reader", "dies_once_while_loading", "loads_slowly"):
             kwargs["folder"] = str(tmp_path)
         host = Host(ModelSpec(f"hosting_fakes:{factory}", kwargs), cache_bytes=cache_bytes)
         hosts.append(host)

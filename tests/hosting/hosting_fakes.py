@@ -20,7 +20,7 @@ from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
 from napari_nucleus.errors import ModelError, WeightsError
-from napari_nucleus.models.api import Calibration, Embedding, ModelInfo
+from napari_nucleus.models.api import Calibration, Embedding, ModelInfo, TextAnswer
 
 INFO = ModelInfo(
     name="fake",
@@ -194,6 +194,55 @@ class Finder:
 
 def finder(folder: str) -> Finder:
     return Finder(Path(folder))
+
+
+READER_INFO = replace(
+    INFO,
+    name="reader",
+    title="A threshold that reads",
+    capabilities=("text",),
+    classes=PANNUKE,
+)
+
+
+class Reader:
+    """A model that understands two words: ``dark`` nuclei, and ``large`` ones of more than 60 px.
+
+    Any other word is unknown to it.
+    """
+
+    info = READER_INFO
+    device, digest = "cpu", "4ead" * 16
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._fake = Threshold(folder)
+        self.calibrate, self.embed = self._fake.calibrate, self._fake.embed
+
+    def answer(self, embedding: Embedding, text: str) -> TextAnswer:
+        return self.answer_many(embedding, [text])[0]
+
+    def answer_many(self, embedding: Embedding, texts: Sequence[str]) -> list[TextAnswer]:
+        self._fake.log("answer", Tile(np.zeros((1, 1, 3), np.uint8), embedding.frame))
+        self._fake.obey("answer")
+        return [self._answer(embedding.arrays["labels"], text) for text in texts]
+
+    def query(self, tile: Tile, text: str, calibration: Calibration | None = None) -> TextAnswer:
+        return self.answer(self.embed(tile, calibration), text)
+
+    def _answer(self, labels: np.ndarray, text: str) -> TextAnswer:
+        unknown = tuple(word for word in text.split() if word not in ("dark", "large", "nuclei"))
+        prob = np.tile(np.eye(len(PANNUKE))[1], (int(labels.max()), 1))
+        nuclei = Nuclei.from_labels(labels, prob, source=self.info.name)[0]
+        if unknown:
+            none = Nuclei.empty(len(PANNUKE), self.info.name)
+            return TextAnswer(text, none, 0.0, 0.0, (), unknown, (), True)
+        if "large" in text:
+            nuclei = nuclei.select(nuclei.areas > 60)
+        return TextAnswer(text, nuclei, float(len(nuclei) > 0), 0.9, ((text, "nuclei"),), (), (2,))
+
+
+def reader(folder: str | None = None) -> Reader:
+    return Reader(Path(folder) if folder else None)
 
 
 def bad_weights() -> None:

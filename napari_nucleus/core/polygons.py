@@ -67,7 +67,7 @@ def _traced(
     labels: NDArray[np.integer], offset_yx: tuple[int, int], with_junctions: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     padded = np.pad(labels, 1)
-    edges = _boundary_edges(padded)
+    edges = boundary_edges(padded)
     if not len(edges.start):
         return np.zeros(0, np.int64), np.zeros(0, object)
     first, to_first = _cut_rings(edges)
@@ -84,7 +84,7 @@ def polygon_of_mask(
 
 
 @dataclass(frozen=True, slots=True)
-class _Edges:
+class BoundaryEdges:
     """Directed pixel sides, as positions in the flat padded label map.
 
     A vertex has the number of the pixel below and right of it. ``following`` is the edge that
@@ -99,7 +99,7 @@ class _Edges:
     pinched: NDArray[np.int64]
 
 
-def _boundary_edges(padded: NDArray[np.integer]) -> _Edges:
+def boundary_edges(padded: NDArray[np.integer]) -> BoundaryEdges:
     """Find all edges, and for each the next one from the two pixels ahead of it."""
     flat, width = padded.ravel(), padded.shape[1]
     rows = np.flatnonzero(padded[1:].ravel() != padded[:-1].ravel()) + width
@@ -126,10 +126,10 @@ def _boundary_edges(padded: NDArray[np.integer]) -> _Edges:
     for d in range(4):
         takers = np.flatnonzero(next_direction == d)
         following[takers] = first[d] + np.searchsorted(starts[d], end[takers])
-    return _Edges(start, direction, label, following, np.flatnonzero(ahead_left & ~ahead_right))
+    return BoundaryEdges(start, direction, label, following, np.flatnonzero(ahead_left & ~ahead_right))
 
 
-def _ring_order(following: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ring_order(following: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return, for each edge, the first edge of its ring (of lowest number) and the steps to it.
 
     In round k every edge knows the lowest of the ``2**k`` edges from itself on.
@@ -147,7 +147,7 @@ def _ring_order(following: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
         jump, reach = jump[jump], reach * 2
 
 
-def _cut_rings(edges: _Edges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _cut_rings(edges: BoundaryEdges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Order the rings, cut wherever one meets itself; ``edges.following`` is changed in place.
 
     A ring that turns right everywhere bounds one 4-connected part and may pass a vertex twice.
@@ -155,7 +155,7 @@ def _cut_rings(edges: _Edges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     vertices at once cuts it into simple rings. Two rings that meet are left as they are.
     """
     following = edges.following
-    first, steps = _ring_order(following)
+    first, steps = ring_order(following)
     pinched = edges.pinched
     if not len(pinched):
         return first, steps
@@ -168,7 +168,7 @@ def _cut_rings(edges: _Edges) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     a, b = pinched[twice], pinched[twice + 1]
     following[a], following[b] = following[b], following[a]
     changed = np.flatnonzero(np.isin(first, first[a]))
-    local_first, steps[changed] = _ring_order(np.searchsorted(changed, following[changed]))
+    local_first, steps[changed] = ring_order(np.searchsorted(changed, following[changed]))
     first[changed] = changed[local_first]
     return first, steps
 
@@ -188,7 +188,7 @@ class _Rings:
 
 
 def _corners(
-    edges: _Edges,
+    edges: BoundaryEdges,
     first: NDArray,
     steps: NDArray,
     padded: NDArray[np.integer],

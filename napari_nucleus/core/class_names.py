@@ -15,7 +15,7 @@ from napari_nucleus.core.classes import KEYS, LARGEST_ID, PANNUKE, ClassScheme, 
 from napari_nucleus.core.schemes import SCHEMES
 from napari_nucleus.errors import AnnotationError
 
-__all__ = ["FREE_COLORS", "NO_CLASS_NAMES", "free_color", "scheme_of_names"]
+__all__ = ["FREE_COLORS", "NEW_SCHEME", "NO_CLASS_NAMES", "free_color", "scheme_of_names"]
 
 Rgb = tuple[int, int, int]
 
@@ -30,6 +30,9 @@ FREE_COLORS: tuple[Rgb, ...] = (
     (90, 70, 0),
 )
 """Colours of new classes, the first that no class has."""
+
+NEW_SCHEME = "imported classes"
+"""Name of a scheme that is made of what a file names."""
 
 NO_CLASS_NAMES = frozenset(("", "unclassified", "none", "background", "nolabe", "unknown"))
 """Names, in small letters, of having no class."""
@@ -56,7 +59,7 @@ def scheme_of_names(
     colors
         ``(r, g, b)`` in 0–255 by name, where the file states any.
     where
-        Name of the file, for the scheme and in an error.
+        Name of the file, for an error. It does not become the scheme's, which goes into files.
     stated
         The scheme that the file itself describes, if it does: taken if it has all the names.
 
@@ -99,4 +102,4 @@ def _new_scheme(names: list[str], colors: dict[str, Rgb], where: str) -> ClassSc
         color = colors.get(name) or free_color(taken)
         taken.add(color)
         classes.append(NucleusClass(i + 1, name, color, KEYS[i] if i < len(KEYS) else ""))
-    return ClassScheme(where, tuple(classes))
+    return ClassScheme(NEW_SCHEME, tuple(classes))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 __all__ = ["LabelTable", "label_runs", "label_table"]
 
 STRIP_ROWS = 512
+STRIP_PIXELS = 2**26
 
 
 def label_runs(
@@ -25,12 +26,13 @@ def label_runs(
     Parameters
     ----------
     labels
-        ``(H, W)`` integers; background, 0, has no runs.
+        ``(H, W)`` integers; background, 0, has no runs. It is sliced strip by strip.
     """
     height, width = labels.shape
+    step = min(max(STRIP_PIXELS // max(width, 1), 1), STRIP_ROWS)
     found: list[tuple[NDArray[np.int64], ...]] = []
-    for top in range(0, max(height, 1), STRIP_ROWS):
-        strip = np.ascontiguousarray(labels[top : top + STRIP_ROWS])
+    for top in range(0, max(height, 1), step):
+        strip = np.ascontiguousarray(labels[top : top + step])
         edge = np.ones(strip.shape, np.bool_)
         np.not_equal(strip[:, 1:], strip[:, :-1], out=edge[:, 1:])
         starts = np.flatnonzero(edge)

@@ -260,6 +260,10 @@ def check_labels(labels: NDArray, name: str = "labels") -> NDArray[np.integer]:
         if (labels != np.rint(labels)).any():
             bad = labels[labels != np.rint(labels)].flat[0]
             raise LabelsError(f"{name}: value {bad:g} is not a whole number, so not a label id.")
+        # Larger floats would wrap around when they become integers.
+        largest = float(np.abs(labels).max(initial=0))
+        if largest > np.iinfo(np.int32).max:
+            raise LabelsError(f"{name}: id {largest:g} is above {np.iinfo(np.int32).max}.")
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "ui":
         raise LabelsError(f"{name}: type {labels.dtype} cannot hold label ids.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 import shapely
@@ -18,11 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_nucleus.core.class_names import scheme_of_names
 from napari_nucleus.core.classes import ClassScheme
+from napari_nucleus.core.geometry import grouped_by_cell
 from napari_nucleus.core.image import check_mpp
-from napari_nucleus.core.label_runs import label_table
+from napari_nucleus.core.label_runs import LabelTable, label_table
 from napari_nucleus.core.nuclei import Nuclei, check_labels, counted
 from napari_nucleus.core.polygons import masks_of_polygons
 from napari_nucleus.errors import AnnotationError, ImageError
+from napari_nucleus.io.label_planes import LabelPlane
 from napari_nucleus.io.results import (
     Provenance,
     SegmentationResult,
@@ -47,6 +50,9 @@ LARGEST_COORDINATE = 2**24
 """Pixels; no slide is wider, and floats of 32 bit count no further in halves."""
 
 LARGEST_ID = 2**31 - 1
+
+MASK_BLOCK = 1024
+"""Pixels of the side of a square whose labels are read together."""
 
 MOST_PIXELS = 2**32
 """Pixels of all boxes of a file together; more cannot be nuclei."""
@@ -278,7 +284,7 @@ def sized_as_nuclei(name: str, boxes: NDArray, notes: list[str]) -> NDArray[np.b
 
 def of_labels(
     name: str,
-    labels: NDArray,
+    labels: NDArray | LabelPlane,
     stated: Stated,
     class_of_id: Mapping[int, str] | None = None,
     score_of_id: Mapping[int, float] | None = None,
@@ -287,6 +293,11 @@ def of_labels(
 
     Parameters
     ----------
+    name
+        Of the file, for errors.
+    labels
+        An array, or a plane that is read piece by piece. Labels that span more than a nucleus can
+        are left out and noted.
     stated
         What the file says; ids, classes, scores and shape are filled in here.
     class_of_id, score_of_id
@@ -296,14 +307,17 @@ def of_labels(
     ------
     LabelsError
         If the array is no label map.
+    AnnotationError
+        If its labels lie too scattered to be nuclei.
     """
-    whole = check_labels(labels, name)
-    table = label_table(whole)
+    if isinstance(labels, LabelPlane) and labels.dtype != bool:
+        whole = _CheckedPlane(labels, name)
+    else:
+        whole = check_labels(np.asarray(labels[:]), name)
+    table = label_table(cast(NDArray[np.integer], whole))
+    notes = list(stated.notes)
+    table = table.select(np.flatnonzero(sized_as_nuclei(name, table.boxes, notes)))
     numbers = table.ids.tolist()
-    masks = [
-        whole[y0:y1, x0:x1] == i
-        for i, (y0, x0, y1, x1) in zip(numbers, table.boxes.tolist(), strict=True)
-    ]
     names, marks = class_of_id or {}, score_of_id or {}
     filled = replace(
         stated,
@@ -311,8 +325,39 @@ def of_labels(
         classes=[names.get(i) for i in numbers],
         scores=[marks.get(i, np.nan) for i in numbers],
         shape=(int(whole.shape[0]), int(whole.shape[1])),
+        notes=notes,
     )
-    return of_masks(name, masks, table.boxes[:, :2], filled)
+    return of_masks(name, _masks_of_labels(whole, table), table.boxes[:, :2], filled)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _CheckedPlane:
+    """A plane of which every piece that is read is checked to hold labels."""
+
+    plane: LabelPlane
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.plane.shape
+
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> NDArray[np.integer]:
+        return check_labels(self.plane[key], self.name)
+
+
+def _masks_of_labels(
+    whole: NDArray[np.integer] | _CheckedPlane, table: LabelTable
+) -> list[NDArray[np.bool_]]:
+    """Return the mask of each label in its box, reading those that lie together at once."""
+    masks: dict[int, NDArray[np.bool_]] = {}
+    for rows in grouped_by_cell(table.boxes, MASK_BLOCK):
+        boxes = table.boxes[rows]
+        (top, left), (bottom, right) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        piece = whole[top:bottom, left:right]
+        for row, (y0, x0, y1, x1) in zip(rows.tolist(), boxes.tolist(), strict=True):
+            inside = piece[y0 - top : y1 - top, x0 - left : x1 - left]
+            masks[row] = np.asarray(inside == table.ids[row])
+    return [masks[row] for row in range(len(table))]
 
 
 def _mended(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:

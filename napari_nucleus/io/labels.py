@@ -1,31 +1,75 @@
 """Label maps in and out: instance ids as pixels, 0 is background.
 
-Reads TIFF, PNG (8 and 16 bit, and palette files, whose indices are the ids) and NPY. Writes tiled,
-deflated uint32 TIFF with the pixel size as TIFF resolution, which Fiji, QuPath and napari read.
+Reads TIFF and OME-TIFF, PNG (8 and 16 bit, and palette files, whose indices are the ids) and NPY.
+Writes tiled, deflated TIFF with the pixel size as TIFF resolution, which Fiji, QuPath and napari
+read: of 16 bit while ids fit, since ImageJ shows no whole numbers of 32 bit.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import orjson
 import tifffile
+import zarr
 from numpy.typing import NDArray
 from PIL import Image
 
 from napari_nucleus import __version__
 from napari_nucleus.core.nuclei import check_labels
-from napari_nucleus.errors import LabelsError, NucleusError
+from napari_nucleus.errors import LabelsError, LabelShapeError, NucleusError
 from napari_nucleus.io.atomic import replacing
+from napari_nucleus.io.label_planes import LabelPlane, label_plane, tile_boxes
 from napari_nucleus.io.pixel_size import PixelSize, pixel_size_of_dpi, pixel_size_of_tiff
 
-__all__ = ["LabelFile", "provenance_in", "read_labels", "read_plane", "write_labels"]
+__all__ = [
+    "MOST_LABEL_PIXELS",
+    "OME_NAMESPACE",
+    "SOFTWARE",
+    "TILE",
+    "LabelFile",
+    "OpenLabels",
+    "label_dtype",
+    "open_labels",
+    "provenance_in",
+    "provenance_of_text",
+    "read_labels",
+    "read_plane",
+    "write_label_tiles",
+    "write_labels",
+]
 
 TILE = 512
+"""Pixels of the side of the tiles that are written."""
+
+SOFTWARE = f"napari-nucleus {__version__}"
+
+OME_NAMESPACE = "napari-nucleus/nuclei"
+"""Of the comment in OME-XML that holds what the description of a plain TIFF does."""
+
+MOST_HELD = 4 * 2**30
+"""Bytes of pixels that are read at once; larger label maps are read where they are tiled."""
+
+HELD_AT_ONCE = 2**26
+"""Pixels of a tiled file that is read at once, as that is faster."""
+
+MOST_LABEL_PIXELS = 2**35
+"""Pixels of a label map; no slide has more, a damaged header easily does."""
+
+LARGEST_TILE = 2**26
+"""Pixels of a tile."""
+
+BUFFER = 2**25
+"""Bytes of tiles that wait for being compressed."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,39 +124,127 @@ def read_plane(path: str | os.PathLike[str]) -> tuple[NDArray, PixelSize]:
     LabelsError
         If the file cannot be read.
     """
+    with open_labels(path, flat=False) as found:
+        array = found.array
+        size = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
+        if size > MOST_HELD:
+            raise LabelsError(
+                f"{Path(path).name}: {size / 2**30:,.0f} GiB of labels (shape {array.shape}) are "
+                "too many to be read at once; cut it into pieces."
+            )
+        return np.array(array[:], copy=not isinstance(array, LabelPlane)), found.pixel_size
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OpenLabels:
+    """A label file while it is open.
+
+    Parameters
+    ----------
+    array
+        Its numbers, whatever they mean: a numpy array, or a `LabelPlane` that reads from the file.
+    pixel_size
+        What the file says of it.
+    text
+        What the file says of what made it; empty if it says nothing.
+    """
+
+    array: NDArray | LabelPlane
+    pixel_size: PixelSize
+    text: str = ""
+
+
+@contextmanager
+def open_labels(path: str | os.PathLike[str], flat: bool = True) -> Iterator[OpenLabels]:
+    """Open a TIFF, PNG or NPY file with numbers as pixels; large tiled files are read in pieces.
+
+    Parameters
+    ----------
+    path
+        The file.
+    flat
+        Refuse what is no single plane before its pixels are read.
+
+    Raises
+    ------
+    LabelsError
+        If the file cannot be read, or its header states what cannot be.
+    """
     path = Path(path)
+    name = path.name
     try:
-        return _read(path, path.name)
-    except NucleusError:
+        with open(path, "rb") as file:
+            begin = file.read(8)
+        if not begin:
+            raise LabelsError(f"{name}: the file is empty.")
+        if begin[:2] in (b"II", b"MM"):
+            with tifffile.TiffFile(path) as tiff:
+                array = _tiff_pixels(tiff, name, flat)
+                yield OpenLabels(array, pixel_size_of_tiff(tiff, name), _text_in(tiff))
+        elif begin.startswith(b"\x93NUMPY"):
+            # A map of the file takes no memory for what its header only claims to hold.
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            yield OpenLabels(_one_plane(array), PixelSize())
+        elif begin == b"\x89PNG\r\n\x1a\n":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                picture = Image.open(path, formats=("PNG",))
+            with picture:
+                pixel_size = pixel_size_of_dpi(picture.info.get("dpi"), name, "PNG resolution")
+                yield OpenLabels(np.asarray(picture), pixel_size)
+        else:
+            raise LabelsError(f"{name}: no label map that can be read (TIFF, PNG, NPY).")
+    except (NucleusError, MemoryError):
         raise
     except FileNotFoundError as error:
-        raise LabelsError(f"{path.name}: there is no such file (any more).") from error
+        raise LabelsError(f"{name}: there is no such file (any more).") from error
     except Exception as error:  # each decoder has its own kinds of error
         reason = getattr(error, "strerror", None) or error
+        raise LabelsError(f"{name}: the file is damaged or cannot be read ({reason}).") from error
+
+
+def _tiff_pixels(tiff: tifffile.TiffFile, name: str, flat: bool) -> NDArray | LabelPlane:
+    """Return the first picture of a TIFF at full resolution."""
+    whole = [one for one in tiff.series if not one.keyframe.is_reduced] or tiff.series[:1]
+    if len(whole) > 1:
+        shapes = ", ".join(str(one.shape) for one in whole[:3])
+        raise LabelShapeError(f"{name}: holds {len(whole)} pictures ({shapes} …), not one.")
+    series = whole[0]
+    page = series.keyframe
+    axes = "".join(a.lower() if a in "YX" else a for a in series.axes)
+    if flat:
+        label_plane(series, name, axes)
+    pixels = int(np.prod(series.shape, dtype=object))
+    tile = page.tilewidth * page.tilelength if page.is_tiled else 0
+    if pixels > MOST_LABEL_PIXELS or tile > LARGEST_TILE:
+        raise LabelsError(f"{name}: its header states {series.shape} pixels, which cannot be true.")
+    if page.is_tiled and pixels > HELD_AT_ONCE and flat:
+        array = zarr.open_array(series.aszarr(level=0), mode="r")
+        return label_plane(array, name, axes)
+    if pixels * series.dtype.itemsize > MOST_HELD:
         raise LabelsError(
-            f"{path.name}: the file is damaged or cannot be read ({reason})."
-        ) from error
+            f"{name}: {series.shape} pixels are too many to be read at once; save it as a tiled "
+            "TIFF."
+        )
+    return _one_plane(series.asarray())
 
 
-def _read(path: Path, name: str) -> tuple[NDArray, PixelSize]:
-    with open(path, "rb") as file:
-        begin = file.read(8)
-    if not begin:
-        raise LabelsError(f"{name}: the file is empty.")
-    if begin.startswith(b"\x93NUMPY"):
-        return _one_plane(np.load(path, allow_pickle=False)), PixelSize()
-    if begin[:2] in (b"II", b"MM"):
-        with tifffile.TiffFile(path) as tiff:
-            return _one_plane(tiff.series[0].asarray()), pixel_size_of_tiff(tiff, name)
-    if begin != b"\x89PNG\r\n\x1a\n":
-        raise LabelsError(f"{name}: no label map that can be read (TIFF, PNG, NPY).")
-    with Image.open(path, formats=("PNG",)) as picture:
-        pixel_size = pixel_size_of_dpi(picture.info.get("dpi"), name, "PNG resolution")
-        return np.asarray(picture), pixel_size
+def _text_in(tiff: tifffile.TiffFile) -> str:
+    """Return the description of a TIFF, of an OME-TIFF the comment in our namespace."""
+    if not tiff.is_ome:
+        return tiff.pages.first.description
+    try:
+        root = ElementTree.fromstring(tiff.ome_metadata or "")
+    except ElementTree.ParseError:
+        return ""
+    for element in root.iter():
+        if element.get("Namespace") == OME_NAMESPACE and element.tag.endswith("CommentAnnotation"):
+            return "".join(element.itertext())
+    return ""
 
 
 def provenance_in(path: str | os.PathLike[str]) -> dict[str, str | float | int]:
-    """Return what `write_labels` noted of what made the labels of a file; empty if it was another.
+    """Return what was noted in a label TIFF of what made it; empty if another program wrote it.
 
     Raises
     ------
@@ -122,10 +254,19 @@ def provenance_in(path: str | os.PathLike[str]) -> dict[str, str | float | int]:
     path = Path(path)
     try:
         with tifffile.TiffFile(path) as tiff:
-            value = json.loads(tiff.pages.first.description)
+            text = _text_in(tiff)
     except OSError as error:
         raise LabelsError(f"{path.name}: the file cannot be read ({error.strerror}).") from error
     except (tifffile.TiffFileError, ValueError):
+        return {}
+    return provenance_of_text(text)
+
+
+def provenance_of_text(text: str) -> dict[str, str | float | int]:
+    """Return the plain members of a JSON object; empty for any other text."""
+    try:
+        value: Any = orjson.loads(text)
+    except ValueError:
         return {}
     plain = value.items() if isinstance(value, dict) else ()
     return {k: v for k, v in plain if isinstance(v, str | float | int)}
@@ -138,13 +279,18 @@ def _one_plane(array: NDArray) -> NDArray:
     return array
 
 
+def label_dtype(largest_id: int) -> np.dtype:
+    """Return the smallest type that programs for images read and that holds an id."""
+    return np.dtype(np.uint16 if largest_id <= np.iinfo(np.uint16).max else np.uint32)
+
+
 def write_labels(
     path: str | os.PathLike[str],
     labels: NDArray[np.integer],
     mpp: float | None = None,
     provenance: Mapping[str, str | float | int] | None = None,
 ) -> None:
-    """Write a label map as uint32 TIFF.
+    """Write a label map as TIFF.
 
     Parameters
     ----------
@@ -165,19 +311,59 @@ def write_labels(
         If the file cannot be written.
     """
     labels = check_labels(labels, Path(path).name)
+    shape = (labels.shape[0], labels.shape[1])
+    dtype = label_dtype(int(labels.max(initial=0)))
+    tiles = (labels[a:c, b:d] for a, b, c, d in tile_boxes(shape, TILE))
+    text = json.dumps(dict(provenance)) if provenance else ""
+    write_label_tiles(path, shape, dtype, tiles, mpp, text)
+
+
+def write_label_tiles(
+    path: str | os.PathLike[str],
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    tiles: Iterator[NDArray[np.integer]],
+    mpp: float | None = None,
+    text: str = "",
+) -> None:
+    """Write a label map as TIFF tile by tile.
+
+    Parameters
+    ----------
+    path
+        File to write; it is complete or as it was before.
+    shape
+        Height and width in pixels.
+    dtype
+        Of the pixels, see `label_dtype`.
+    tiles
+        The labels of each of ``tile_boxes(shape, TILE)``.
+    mpp
+        Micrometres per pixel, kept as resolution in pixels per centimetre.
+    text
+        ASCII, kept as the image description.
+
+    Raises
+    ------
+    AnnotationError
+        If the file cannot be written.
+    """
     # A classic TIFF ends at 4 GiB; label maps deflate, so only very large ones need the other kind.
-    bigtiff = labels.size * 4 > 2**32 - 2**25
+    bigtiff = shape[0] * shape[1] * dtype.itemsize > 2**32 - 2**25
     resolution = {} if mpp is None else {"resolution": (1e4 / mpp,) * 2, "resolutionunit": 3}
     with replacing(path) as file:
         tifffile.imwrite(
             file,
-            labels.astype(np.uint32),
+            (tile.astype(dtype, copy=False) for tile in tiles),
+            shape=shape,
+            dtype=dtype,
             bigtiff=bigtiff,
             tile=(TILE, TILE),
             compression="zlib",
             photometric="minisblack",
-            description=json.dumps(dict(provenance)) if provenance else None,
+            description=text or None,
             metadata=None,
-            software=f"napari-nucleus {__version__}",
+            software=SOFTWARE,
+            buffersize=BUFFER,
             **resolution,
         )

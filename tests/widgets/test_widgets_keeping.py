@@ -252,7 +252,7 @@ def test_a_cancelled_export_leaves_what_was_there(correcting, tmp_path, slow):
     correcting.click(MISSED)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x.csv").write_text("from before")
-    gate, reached = slow("napari_nucleus.io.formats.label_tiff:write_labels")
+    gate, reached = slow("napari_nucleus.io.formats.label_tiff:write_label_tiles")
     correcting.workspace.export(tmp_path / "out", "x", ("labels", "csv"))
     correcting.until(reached.is_set)
     correcting.dock.footer.export_cancel.click()
@@ -418,7 +418,7 @@ def test_two_images_have_a_project_each(app, discs):
 
 def test_closing_the_dock_while_it_exports_stops_without_a_word(correcting, tmp_path, slow):
     correcting.click(MISSED)
-    gate, reached = slow("napari_nucleus.io.formats.label_tiff:write_labels")
+    gate, reached = slow("napari_nucleus.io.formats.label_tiff:write_label_tiles")
     correcting.workspace.export(tmp_path / "out", "x", ("labels",))
     correcting.until(reached.is_set)
     correcting.dock.close()

@@ -1,26 +1,24 @@
 """Nuclei and label maps from elsewhere, entered as one undo step, all or nothing.
 
-The policy is `placement`'s: they take background only and replace nothing. An import so large that
-it would hold up a viewer can go through `Document.run` and `Run.add` instead, batch by batch.
+They take background only and replace nothing; for other ways see `import_policy`. An import so
+large that it would hold up a viewer can go through `import_policy` in steps, or through
+`Document.run` and `Run.add`, batch by batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from numpy.typing import NDArray
 
-from napari_nucleus.core.geometry import grouped_by_cell
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.errors import LabelsError
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.edits import Edit
-from napari_nucleus.session.grid import TILE_SIZE
+from napari_nucleus.session.import_batch import batches_of, incoming_of
+from napari_nucleus.session.import_policy import import_incoming
 from napari_nucleus.session.label_map import nuclei_of_label_map
 from napari_nucleus.session.outlines import ActionResult
-from napari_nucleus.session.placement import Placed, in_scheme, place_nuclei
-from napari_nucleus.session.table import NucleusState
+from napari_nucleus.session.placement import in_scheme
 
 __all__ = ["batches_of", "import_labels", "import_nuclei"]
 
@@ -51,33 +49,8 @@ def import_nuclei(
         If the classes are not the document's; nothing is added then.
     """
     class_ids, nuclei = in_scheme(nuclei, document.scheme)
-    new_ids = document.reserve_ids(len(nuclei), ids)
-    batches: list[Placed] = []
-
-    def edits() -> Iterator[Edit]:
-        for index in batches_of(nuclei):
-            placed = place_nuclei(
-                document.store,
-                nuclei.select(index),
-                new_ids[index].tolist(),
-                class_ids[index],
-                NucleusState.IMPORTED,
-            )
-            batches.append(placed)
-            if placed.edit:
-                yield placed.edit
-
-    action_id = document.commit(name, edits())
-    entered = tuple(sorted(i for placed in batches for i in placed.ids))
-    return ActionResult(
-        name,
-        action_id,
-        entered,
-        (),
-        sum(placed.trimmed_px for placed in batches),
-        tuple(sorted(set().union(*(placed.trimmed_by for placed in batches)))),
-        _message(batches),
-    )
+    incoming = incoming_of(nuclei, document.shape, class_ids, ids=ids)
+    return import_incoming(document, incoming, name=name)
 
 
 def import_labels(
@@ -115,21 +88,3 @@ def import_labels(
     scheme = document.scheme if class_of_id else None
     nuclei, ids = nuclei_of_label_map(labels, class_of_id, scheme, source, source)
     return import_nuclei(document, nuclei, ids=ids.tolist(), name=name)
-
-
-def batches_of(nuclei: Nuclei, size: int = 2 * TILE_SIZE) -> Iterator[NDArray[np.int64]]:
-    """Yield the indices of nuclei that begin in the same square of ``size`` pixels, row by row."""
-    return grouped_by_cell(nuclei.boxes, size)
-
-
-def _message(batches: Sequence[Placed]) -> str:
-    added = sum(len(placed.ids) for placed in batches)
-    message = f"{added:,} {'nucleus' if added == 1 else 'nuclei'} imported"
-    for count, text in (
-        (sum(p.trimmed_px for p in batches), "px left to nuclei that hold them"),
-        (sum(p.left_out for p in batches), "left out because others hold their place"),
-        (sum(p.outside for p in batches), "left out because they lie outside the image"),
-    ):
-        if count:
-            message += f"; {count:,} {text}"
-    return message + "."

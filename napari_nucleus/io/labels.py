@@ -367,3 +367,5 @@ def write_label_tiles(
             buffersize=BUFFER,
             **resolution,
         )
+        # The last tile was taken and never asked beyond; it tells that it is done only then.
+        next(tiles, None)

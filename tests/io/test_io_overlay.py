@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.image import ArraySource
-from napari_nucleus.errors import AnnotationError, LabelsError
+from napari_nucleus.core.outlines import class_outline
+from napari_nucleus.core.progress import Cancel
+from napari_nucleus.errors import AnnotationError, CancelledError, LabelsError
 from napari_nucleus.io.formats.base import Export
 from napari_nucleus.io.formats.overlay import draw_overlay, write_overlay
 from napari_nucleus.io.results import result_of_labels
@@ -94,3 +98,37 @@ def test_a_reduced_outline_lies_where_the_middle_of_a_block_does():
     labels[:, 102:300] = 1
     drawn = draw_overlay(grey((400, 400)), result_of_labels(labels, PANNUKE, {1: 1}), 100)
     assert drawn[50, 24:27].tolist() == [[200] * 3, [230, 85, 13], [200] * 3]
+
+
+@pytest.mark.parametrize("shape", [(400, 300), (301, 407), (1, 400), (399, 2)])
+def test_labels_of_large_images_are_read_strip_by_strip(shape, monkeypatch):
+    monkeypatch.setattr("napari_nucleus.io.formats.overlay.STRIP_PIXELS", 4000)
+    monkeypatch.setattr("napari_nucleus.io.label_planes.READ_SIDE", 64)
+    rng = np.random.default_rng(1)
+    labels = np.kron(rng.integers(0, 9, (150, 150)), np.ones((3, 3), int))[: shape[0], : shape[1]]
+    result = result_of_labels(labels, PANNUKE, dict.fromkeys(range(9), 1))
+    read = []
+
+    def reading(box):
+        read.append((box[2] - box[0]) * (box[3] - box[1]))
+        return result.reading(box)
+
+    told = []
+    drawn = draw_overlay(
+        grey(shape), replace(result, reading=reading), 100, Export(progress=told.append)
+    )
+    factor = -(-max(shape) // 100)
+    middle = labels[factor // 2 :: factor, factor // 2 :: factor]
+    middle = middle[: drawn.shape[0], : drawn.shape[1]]
+    outline = class_outline(middle, lambda ids: ids > 0, image_edges=(True,) * 4) > 0
+    seen = (drawn != 200).any(axis=2)
+    np.testing.assert_array_equal(seen[: middle.shape[0], : middle.shape[1]], outline)
+    assert max(read, default=0) <= 64 * 64
+    assert told[-1].fraction == 1
+
+
+def test_drawing_can_be_cancelled(result):
+    cancel = Cancel()
+    cancel.set()
+    with pytest.raises(CancelledError):
+        draw_overlay(grey(result.shape), result, export=Export(cancel=cancel))

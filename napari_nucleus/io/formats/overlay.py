@@ -17,10 +17,12 @@ from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.outlines import UNCLASSIFIED_OUTLINE, class_outline
 from napari_nucleus.errors import AnnotationError, LabelsError
 from napari_nucleus.io.atomic import replacing
-from napari_nucleus.io.formats.base import Export, Format, Keeps
+from napari_nucleus.io.formats.base import PLAIN, Export, Format, Keeps
+from napari_nucleus.io.formats.steps import steps
+from napari_nucleus.io.label_planes import sampled, sampled_shape
 from napari_nucleus.io.results import SegmentationResult
 
-__all__ = ["OVERLAY", "draw_overlay", "write_overlay"]
+__all__ = ["OVERLAY", "check_same_size", "draw_overlay", "write_overlay"]
 
 STRIP_PIXELS = 2**24
 """Pixels of the image that are held at a time while it is reduced."""
@@ -30,12 +32,15 @@ LARGEST_SIDE = 4096
 
 
 def draw_overlay(
-    source: ImageSource, result: SegmentationResult, largest_side: int = LARGEST_SIDE
+    source: ImageSource,
+    result: SegmentationResult,
+    largest_side: int = LARGEST_SIDE,
+    export: Export = PLAIN,
 ) -> NDArray[np.uint8]:
     """Return the image with outlines, ``(h, w, 3)`` uint8.
 
-    Images larger than ``largest_side`` are reduced by a whole factor, by averaging, and read
-    strip by strip. Outlines are one pixel wide at the size they are shown at.
+    Images larger than ``largest_side`` are reduced by a whole factor, by averaging. Image and
+    labels are read strip by strip. Outlines are one pixel wide at the size they are shown at.
 
     Raises
     ------
@@ -43,17 +48,23 @@ def draw_overlay(
         If the image and the labels differ in size.
     ImageError
         If the image cannot be read.
+    CancelledError
+        If the export was cancelled.
     """
-    if source.shape != result.shape:
-        raise LabelsError(
-            f"the labels have {result.shape[1]} x {result.shape[0]} pixels, the image "
-            f"{source.shape[1]} x {source.shape[0]}."
-        )
+    check_same_size(source, result)
     factor = -(-max(source.shape) // largest_side)
-    picture = _reduced(source, factor)
-    # The pixel in the middle of each block stands for it.
-    labels = result.labels[factor // 2 :: factor, factor // 2 :: factor]
-    labels = labels[: picture.shape[0], : picture.shape[1]]
+    rows, columns = (max(n // factor, 1) for n in source.shape)
+    picture = np.empty((rows, columns, 3), np.uint8)
+    # The pixel in the middle of each block stands for it; thin images may end before it.
+    height, width = sampled_shape(result.shape, factor, factor // 2)
+    labels = np.zeros((min(height, rows), min(width, columns)), np.int32)
+    step = max(STRIP_PIXELS // (columns * factor**2), 1)
+    for begin in steps(export, range(0, rows, step), "strips"):
+        end = min(begin + step, rows)
+        strip = source.read((begin * factor, 0, end * factor, columns * factor))
+        picture[begin:end] = np.asarray(Image.fromarray(strip).reduce(factor))
+        window = (begin, 0, min(end, len(labels)), labels.shape[1])
+        labels[begin:end] = sampled(result.read, result.shape, factor, factor // 2, window)
     outline = class_outline(labels, _class_lookup(result), image_edges=(True, True, True, True))
     colours = np.zeros((256, 3), np.uint8)
     colours[UNCLASSIFIED_OUTLINE] = result.scheme.unknown_color
@@ -62,6 +73,15 @@ def draw_overlay(
     drawn = outline > 0
     picture[: labels.shape[0], : labels.shape[1]][drawn] = colours[outline[drawn]]
     return picture
+
+
+def check_same_size(source: ImageSource, result: SegmentationResult) -> None:
+    """Raise `LabelsError` unless an image and the labels have the same size."""
+    if tuple(source.shape) != tuple(result.shape):
+        raise LabelsError(
+            f"the labels have {result.shape[1]} x {result.shape[0]} pixels, the image "
+            f"{source.shape[1]} x {source.shape[0]}."
+        )
 
 
 def _class_lookup(result: SegmentationResult) -> Callable[[NDArray], NDArray]:
@@ -74,20 +94,6 @@ def _class_lookup(result: SegmentationResult) -> Callable[[NDArray], NDArray]:
     return class_of
 
 
-def _reduced(source: ImageSource, factor: int) -> NDArray[np.uint8]:
-    height, width = source.shape
-    if factor == 1:
-        return source.read((0, 0, height, width)).copy()
-    rows, columns = max(height // factor, 1), max(width // factor, 1)
-    picture = np.empty((rows, columns, 3), np.uint8)
-    step = max(STRIP_PIXELS // (width * factor), 1)
-    for begin in range(0, rows, step):
-        end = min(begin + step, rows)
-        strip = source.read((begin * factor, 0, end * factor, columns * factor))
-        picture[begin:end] = np.asarray(Image.fromarray(strip).reduce(factor))
-    return picture
-
-
 def write_overlay(path: str | os.PathLike[str], result: SegmentationResult, export: Export) -> None:
     """Write the overlay as PNG; the file is complete or as it was before.
 
@@ -97,12 +103,14 @@ def write_overlay(path: str | os.PathLike[str], result: SegmentationResult, expo
         If there is no image to draw on, or the file cannot be written.
     LabelsError
         If the image and the labels differ in size.
+    CancelledError
+        If it was cancelled.
     """
     if export.source is None:
         raise AnnotationError(
             f"{Path(path).name}: an overlay shows the image, and there is none; name it."
         )
-    picture = Image.fromarray(draw_overlay(export.source, result))
+    picture = Image.fromarray(draw_overlay(export.source, result, LARGEST_SIDE, export))
     with replacing(path) as file:
         picture.save(file, format="PNG")
 

@@ -37,9 +37,10 @@ from napari_nucleus.session.placement import Placed, place_nuclei
 from napari_nucleus.session.steps import finished
 from napari_nucleus.session.table import NucleusState
 
-__all__ = ["ImportPolicy", "import_incoming", "import_incoming_in_steps"]
+__all__ = ["ImportPolicy", "Steps", "import_incoming", "import_incoming_in_steps"]
 
 Steps: TypeAlias = Generator[None, None, ActionResult]
+"""An import that pauses, and ends with what it did."""
 
 
 class ImportPolicy(StrEnum):

@@ -23,7 +23,7 @@ from napari_nucleus.core.geometry import grouped_by_cell
 from napari_nucleus.core.image import check_mpp
 from napari_nucleus.core.label_runs import LabelTable, label_table
 from napari_nucleus.core.nuclei import Nuclei, check_labels, counted
-from napari_nucleus.core.polygons import masks_of_polygons
+from napari_nucleus.core.polygons import crossings_of_polygons, masks_of_polygons
 from napari_nucleus.errors import AnnotationError, ImageError
 from napari_nucleus.io.label_planes import LabelPlane
 from napari_nucleus.io.results import (
@@ -39,6 +39,7 @@ __all__ = [
     "of_labels",
     "of_masks",
     "of_polygons",
+    "outline_masks",
     "painted_shape",
     "sized_as_nuclei",
 ]
@@ -53,6 +54,9 @@ LARGEST_ID = 2**31 - 1
 
 MASK_BLOCK = 1024
 """Pixels of the side of a square whose labels are read together."""
+
+MOST_CROSSINGS = 2**20
+"""Rows that the sides of an outline cross; a round nucleus of `LARGEST_NUCLEUS` has 8,192."""
 
 MOST_PIXELS = 2**32
 """Pixels of all boxes of a file together; more cannot be nuclei."""
@@ -201,9 +205,9 @@ def of_polygons(
     name
         Of the file, for errors.
     polygons
-        n shapely polygons or multipolygons ``(x, y)``, corner-origin level-0 pixels. Invalid ones
-        are mended where shapely can; what has no area or is larger than a nucleus is left out and
-        noted.
+        n shapely polygons or multipolygons ``(x, y)``, corner-origin level-0 pixels. Outlines that
+        cross themselves are taken by the even-odd rule, parts that overlap as one; what has no
+        area, or is larger than a nucleus or too crooked for one, is left out and noted.
     stated
         What the file says of them.
 
@@ -212,21 +216,54 @@ def of_polygons(
     AnnotationError
         If a coordinate cannot be meant, or there are too many classes.
     """
-    shapes = np.asarray(polygons, dtype=object).reshape(-1)
     notes = list(stated.notes)
+    kept, boxes, masks = outline_masks(name, polygons, notes)
+    return _annotations(name, masks, boxes[:, :2], kept, len(polygons), stated, notes)
+
+
+def outline_masks(
+    name: str, polygons: Sequence[shapely.Geometry] | NDArray[np.object_], notes: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.bool_], ...]]:
+    """Return the masks of outlines, as `of_polygons` makes them.
+
+    Parameters
+    ----------
+    name, polygons
+        As in `of_polygons`.
+    notes
+        Gets sentences about what was mended or left out.
+
+    Returns
+    -------
+    kept
+        ``(k,)`` the positions of those that were not left out.
+    boxes
+        ``(k, 4)`` where their masks lie.
+    masks
+        k bool arrays of the size of the boxes.
+    """
+    shapes = np.asarray(polygons, dtype=object).reshape(-1)
     bounds = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
     empty = np.isnan(bounds).any(axis=1)
-    sized = sized_as_nuclei(name, np.where(empty[:, None], 0, bounds), notes)
-    shapes, mended = _mended(shapes)
-    if mended:
-        notes.append(f"{name}: {counted(mended)} had outlines that cross themselves; mended.")
-    flat = empty | (shapely.area(shapes) <= 0)
+    sized = sized_as_nuclei(name, np.where(empty.reshape(-1, 1), 0, bounds), notes)
+    tangled = crossings_of_polygons(shapes) > MOST_CROSSINGS
+    if (tangled & sized).any():
+        count = int((tangled & sized).sum())
+        notes.append(f"{name}: {count:,} outlines too crooked to be nuclei; left out.")
+    sized &= ~tangled
+    # Crossing outlines are rasterised as they are, in time: to make thousands of crossings valid
+    # polygons takes minutes.
+    crossing = sized.copy()
+    crossing[sized] = ~shapely.is_valid(shapes[sized])
+    if crossing.any():
+        count = counted(int(crossing.sum()))
+        notes.append(f"{name}: {count} had outlines that cross themselves; mended.")
+    flat = empty | ((shapely.area(shapes) <= 0) & ~crossing)
     if (flat & sized).any():
         count = int((flat & sized).sum())
         notes.append(f"{name}: {count:,} outlines without an area; left out.")
     kept = np.flatnonzero(sized & ~flat)
-    boxes, masks = _masks(shapes[kept])
-    return _annotations(name, masks, boxes[:, :2], kept, len(shapes), stated, notes)
+    return kept, *_masks(shapes[kept])
 
 
 def of_masks(
@@ -358,19 +395,6 @@ def _masks_of_labels(
             inside = piece[y0 - top : y1 - top, x0 - left : x1 - left]
             masks[row] = np.asarray(inside == table.ids[row])
     return [masks[row] for row in range(len(table))]
-
-
-def _mended(shapes: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:
-    """Return shapes of polygons only, each valid, and how many were not."""
-    crooked = ~shapely.is_valid(shapes) if len(shapes) else np.zeros(0, bool)
-    if not crooked.any():
-        return shapes, 0
-    shapes = shapes.copy()
-    for i in np.flatnonzero(crooked).tolist():
-        parts = shapely.get_parts(shapely.make_valid(shapes[i]))
-        areas = [p for p in parts if shapely.get_type_id(p) in (3, 6)]
-        shapes[i] = shapely.union_all(areas) if areas else shapely.Polygon()
-    return shapes, int(crooked.sum())
 
 
 def _masks(

@@ -1,4 +1,4 @@
-"""``napari-nucleus evaluate``: scores of segmentations, classes and corrections."""
+"""``napari-nucleus evaluate``: scores of segmentations, classes, texts and corrections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_nucleus.cli.options import Device, Json, Model, Mpp, Names, Weights
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Score segmentations, classes and corrections.", no_args_is_help=True)
+app = typer.Typer(help="Score segmentations, classes, texts and corrections.", no_args_is_help=True)
 
 
 class StartChoice(StrEnum):
@@ -119,6 +119,32 @@ def evaluate_classes(
             f"{class_name}: {row['points']} points, found {row['found']}, named "
             f"{_numbers(row['named'])}"
         )
+
+
+@app.command("text")
+def evaluate_text(
+    images: Annotated[Path, typer.Argument(help="Folder of images with NAME_cls.png.")],
+    model: Model = "promptgroup-nano",
+    mpp: Annotated[float, typer.Option(help="µm per pixel of the images.")] = 0.25,
+    name: Names = None,
+    device: Device = "auto",
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Ask texts that no model was trained on: Dice, its spread over wordings, presence."""
+    from napari_nucleus.training.text_scores import evaluate_texts as run
+
+    scores = run(images, model, mpp, tuple(name or ()), device, weights)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=1))
+        return
+    for concept, row in scores["texts"].items():
+        worst = row.pop("worst")
+        typer.echo(f"{concept}: {_numbers(row)}  worst {worst['dice']:.4f} ({worst['text']})")
+    for concept, row in scores["quality"].items():
+        typer.echo(f"{concept}, training bank: {_numbers(row)}")
+    for concept, row in scores["presence"].items():
+        typer.echo(f"{concept}, tiles: {_numbers(row)}")
 
 
 @app.command("interactive")

@@ -22,7 +22,6 @@ from napari_nucleus.models.promptgroup.losses import (
     segmentation_loss,
 )
 from napari_nucleus.models.promptgroup.network import PromptGroup, Seen
-from napari_nucleus.models.promptgroup.words import split_words
 from napari_nucleus.models.working import normalise
 from napari_nucleus.training.batches import TrainingImages, pixels_of
 from napari_nucleus.training.prompt_bank import ALL_CLASSES, QUALITIES, Prompt, draw_group, vary
@@ -31,7 +30,7 @@ from napari_nucleus.training.sampler import CropSampler, SamplerConfig
 
 __all__ = ["GroupBatch", "GroupLoss", "GroupPlan", "SeenCrops", "group_batches", "see_crops"]
 
-CELL = 8
+CELL = 16
 """Pixels of the coarsest cell: pieces of a crop begin and end with one."""
 
 
@@ -103,7 +102,7 @@ class GroupPlan:
         Share of the steps without group terms; then λ and β rise to their weights over as many.
     """
 
-    sizes: tuple[tuple[float, int, int], ...] = ((0.7, 128, 4), (1.0, 256, 1))
+    sizes: tuple[tuple[float, int, int], ...] = ((0.75, 128, 3), (1.0, 256, 1))
     prompts: int = 3
     by_quality: float = 0.5
     varied: float = 0.4
@@ -201,8 +200,8 @@ class GroupLoss:
             v.repeat_interleave(k, 0).to(self.device) for v in (batch.present, batch.wanted)
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            read = model.read([split_words(text) for text in batch.texts])
-            seen = Seen(*(v.to(self.device) for v in batch.seen))
+            read = model.read_texts(batch.texts)
+            seen = Seen(*(v.to(self.device, memory_format=torch.channels_last) for v in batch.seen))
             answers = model(seen.of(piece), read)
         logits = resized(answers.semantic.float(), mask.shape[1])
         losses = segmentation_loss(
@@ -253,5 +252,5 @@ def save_crops(crops: SeenCrops, file: Path) -> None:
 
 def load_crops(file: Path) -> SeenCrops:
     """Return what `save_crops` kept."""
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     return SeenCrops(Seen(*state["seen"]), state["map"].numpy())

@@ -68,12 +68,12 @@ class PromptGroupRecipe:
 def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRecipe:
     """Return the recipe for a device; ``steps`` replaces the length of a stage."""
     gpu = device.type == "cuda"
-    length = steps or (8_000 if gpu else 2_400)
+    length = steps or (8_000 if gpu else 2_000)
     every = max(length // 8, min(length, 200))
     return PromptGroupRecipe(
         config=NANO,
         plan=GroupPlan(
-            sizes=((0.7, 128, 16), (1.0, 256, 6)) if gpu else ((0.7, 128, 4), (1.0, 256, 1)),
+            sizes=((0.75, 128, 16), (1.0, 256, 6)) if gpu else ((0.75, 128, 3), (1.0, 256, 1)),
             loss=LossConfig(SegmentationConfig(mask=10.0, presence=0.5, alpha=0.5), GroupConfig()),
         ),
         run=RunConfig(
@@ -143,6 +143,7 @@ def train_groups(
         group = replace(plan.loss.group, mode="off")
         plan = replace(plan, loss=replace(plan.loss, group=group))
     network.to(device).vision.requires_grad_(False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     out = order.out / stage
     fit(
         network,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from napari_nucleus.core.watershed import WatershedConfig
 from napari_nucleus.models.configuration import from_plain
 from napari_nucleus.models.uperhover.config import UperHoverConfig
 
-__all__ = ["AnswerConfig", "FusionConfig", "PromptGroupConfig", "TextConfig"]
+__all__ = ["AnswerConfig", "FusionConfig", "PromptGroupConfig", "Sam3Inference", "TextConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +107,45 @@ class PromptGroupConfig:
     def from_dict(cls, values: dict[str, Any]) -> PromptGroupConfig:
         """Rebuild a configuration from `to_dict`; unknown fields raise TypeError."""
         return from_plain(cls, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Sam3Inference:
+    """How SAM3 works on tiles.
+
+    Parameters
+    ----------
+    mpp
+        Working pixel size, µm.
+    window, stride
+        Side of the squares that are stretched to SAM3's input and the step between them, working
+        pixels. 256 px are 64 µm: the detector has 200 queries.
+    presence, score
+        Least probability that what is asked for is there, and of an instance with it (a query's
+        probability times that of presence).
+    mask
+        Probability from which a pixel belongs to an instance.
+    crowded
+        Instances of a window above which its semantic answer is parted in their place.
+    overlap
+        Two masks with a larger IoU are one nucleus.
+    stain_strength, canonical_diameter
+        As for the other models.
+    batch
+        Windows times texts at a time.
+    watershed
+        How a semantic answer is parted.
+    """
+
+    mpp: float = 0.25
+    window: int = 256
+    stride: int = 224
+    presence: float = 0.5
+    score: float = 0.3
+    mask: float = 0.5
+    crowded: int = 150
+    overlap: float = 0.5
+    stain_strength: float = 0.0
+    canonical_diameter: float = 17.0
+    batch: int = 1
+    watershed: WatershedConfig = field(default_factory=WatershedConfig)

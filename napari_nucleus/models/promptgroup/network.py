@@ -2,8 +2,8 @@
 
 `transformers`' `Sam3Model` takes features of an image and of a text that others have made; here a
 small convolutional encoder with its class head makes the first, hashed words the second. Its own
-towers are left out. Maps of strides 2, 4 and 8 stand in the place of SAM3's pyramid, so that the
-answer has stride 2.
+towers are left out. Maps of strides 2 to 16 stand in the place of SAM3's pyramid, so that the answer
+has stride 2 while the transformer looks at few tokens.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 from napari_nucleus.models.layers import ChannelNorm
 from napari_nucleus.models.promptgroup.config import FusionConfig, PromptGroupConfig
 from napari_nucleus.models.promptgroup.text import Read, TextEncoder
+from napari_nucleus.models.promptgroup.words import split_words
 from napari_nucleus.models.uperhover.network import UperHover
 
 __all__ = ["Answers", "PromptGroup", "Seen"]
 
-STRIDES = (2, 4, 8)
+STRIDES = (2, 4, 8, 16)
+"""Pixels per cell of the levels; the last is the third, averaged over four cells."""
 
 
 class Seen(NamedTuple):
@@ -100,11 +102,15 @@ class PromptGroup(nn.Module):
         """Read texts, each a sequence of words."""
         return self.text(texts)
 
+    def read_texts(self, texts: Sequence[str]) -> Read:
+        """Read texts as they are, mistyped words too."""
+        return self.text([split_words(text) for text in texts])
+
     def forward(self, seen: Seen, read: Read) -> Answers:
         """Answer text i on window i, for all i."""
         levels = [
             self._gated(project(x), i, read)
-            for i, (project, x) in enumerate(zip(self.levels, seen[:3], strict=True))
+            for i, (project, x) in enumerate(zip(self.levels, pyramid(seen), strict=True))
         ]
         place = sine_places(levels[-1])
         out = self.sam3(
@@ -131,12 +137,18 @@ class PromptGroup(nn.Module):
         return x * (1 + scale) + shift
 
 
-def level_dims(config: PromptGroupConfig) -> tuple[int, int, int]:
-    """Return the channels of what `PromptGroup.see` keeps at strides 2, 4 and 8."""
+def pyramid(seen: Seen) -> tuple[Tensor, ...]:
+    """Return what was seen at each of `STRIDES`."""
+    return seen.fine, seen.middle, seen.coarse, F.avg_pool2d(seen.coarse, 2)
+
+
+def level_dims(config: PromptGroupConfig) -> tuple[int, ...]:
+    """Return the channels of `pyramid`."""
     head, encoder = config.vision.head, config.vision.encoder
-    if not head.fine_dim or encoder.pyramid_strides[:2] != STRIDES[1:]:
+    if not head.fine_dim or encoder.pyramid_strides[:2] != STRIDES[1:3]:
         raise ValueError("the encoder needs a last stage at stride 2 and levels at strides 4 and 8")
-    return head.fine_dim + 1 + config.vision.n_classes, head.fine_dim, encoder.pyramid_dims[1]
+    coarse = encoder.pyramid_dims[1]
+    return head.fine_dim + 1 + config.vision.n_classes, head.fine_dim, coarse, coarse
 
 
 def detector(config: FusionConfig) -> Sam3Model:

@@ -26,6 +26,7 @@ from napari_nucleus.errors import ModelError
 from napari_nucleus.models.api import Calibration, Embedding, ModelInfo, TextAnswer
 from napari_nucleus.models.calibrate import NucleusSizes
 from napari_nucleus.models.predicting import Predictor
+from napari_nucleus.models.promptgroup.answers import on_tile
 from napari_nucleus.models.promptgroup.config import PromptGroupConfig
 from napari_nucleus.models.promptgroup.network import PromptGroup, Seen
 from napari_nucleus.models.promptgroup.text import Read
@@ -198,7 +199,7 @@ class PromptGroupPredictor(Predictor):
         nuclei = found.nuclei(self.info.name)
         nuclei = nuclei.select(nuclei.score >= settings.score)
         if found.labels.shape != embedding.shape:
-            nuclei = _on_tile(nuclei, found.labels.shape, embedding.shape)
+            nuclei = on_tile(nuclei, found.labels.shape, embedding.shape)
         return clean_nuclei(nuclei, embedding.calibration.mpp)
 
     def _seen(self, embedding: Embedding) -> SeenTile:
@@ -243,20 +244,3 @@ def _on(maps: torch.Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
         maps[None].float(), size=(2 * h, 2 * w), mode="bilinear", align_corners=False
     )
     return whole[0, :, : size[0], : size[1]].cpu().numpy()
-
-
-def _on_tile(nuclei: Nuclei, working: tuple[int, ...], shape: tuple[int, int]) -> Nuclei:
-    """Return nuclei of a ``working`` map in the pixels of a tile of ``shape``, by nearest pixel."""
-    labels = nuclei.to_labels((working[0], working[1]))
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
-        for n, m in zip(shape, working, strict=True)
-    )
-    seen, ids = Nuclei.from_labels(labels[np.ix_(rows, columns)], source=nuclei.source)
-    return Nuclei(
-        seen.boxes,
-        seen.masks,
-        nuclei.score[ids - 1],
-        nuclei.class_prob[ids - 1],
-        source=nuclei.source,
-    )

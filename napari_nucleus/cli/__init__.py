@@ -1,4 +1,4 @@
-"""The command line: ``napari-nucleus segment | measure | train | open`` and smaller commands.
+"""The command line: ``napari-nucleus segment | measure | convert | open`` and smaller commands.
 
 Knows files and words; the work is done elsewhere and imported when it is needed, so that ``--help``
 is instant. Errors addressed to the user end with exit code 2 and one line each, never a traceback.
@@ -37,6 +37,14 @@ class Thresholds(StrEnum):
 
     EQUIVALENT = "equivalent"
     NATIVE = "native"
+
+
+class Policy(StrEnum):
+    """What becomes of nuclei that a project has already; as `session.import_policy`."""
+
+    ADD = "add"
+    REPLACE = "replace"
+    MERGE = "merge"
 
 
 def main() -> None:
@@ -133,6 +141,66 @@ def measure(
         labels, classes, out, mpp, scheme, thresholds.value, tumour_known, regions, border, exclude
     )
     measure_file(order, _report)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Annotation file, or project.")],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="File to write, a folder with --to, or a project."),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(help="Format, see `napari-nucleus formats`; by default OUT's ending tells."),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="The image that the nuclei lie on; new projects and overlays need it."),
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per pixel; by default what the image or IN says.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Only nuclei of this class; may be repeated."),
+    ] = None,
+    region: Annotated[
+        Path | None, typer.Option(help="GeoJSON; only nuclei whose centroids lie in its regions.")
+    ] = None,
+    simplify: Annotated[
+        bool, typer.Option(help="Outlines with fewer corners; exact by default.")
+    ] = False,
+    policy: Annotated[
+        Policy, typer.Option(help="What becomes of nuclei that the project OUT has already.")
+    ] = Policy.ADD,
+) -> None:
+    """Convert annotations between formats, out of a project, or into one."""
+    from napari_nucleus.cli.convert import ConvertOrder, convert_file
+    from napari_nucleus.session.import_policy import ImportPolicy
+
+    order = ConvertOrder(
+        source,
+        target,
+        to,
+        image,
+        mpp,
+        tuple(classes or ()),
+        region,
+        simplify,
+        ImportPolicy(policy.value),
+    )
+    convert_file(order, _report, _complain)
+
+
+@app.command()
+def formats(
+    markdown: Annotated[bool, typer.Option(help="As a table for documentation.")] = False,
+) -> None:
+    """List the annotation formats, and what each keeps."""
+    from napari_nucleus.io.formats.overview import markdown_table, text_table
+
+    typer.echo(markdown_table() if markdown else text_table())
 
 
 @app.command()

@@ -9,13 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from napari_nucleus import __version__
+from napari_nucleus.cli.bars import shown_progress
 from napari_nucleus.core.image import ArraySource, ImageSource, check_mpp
 from napari_nucleus.core.nuclei import counted
-from napari_nucleus.core.progress import Progress as Report
 from napari_nucleus.errors import AnnotationError, ImageError, NucleusError
 from napari_nucleus.hosting.local import calibrate_source, segment_source
 from napari_nucleus.io.export import USUAL, write_all
@@ -80,22 +77,7 @@ def segment_image(
 ) -> tuple[SegmentationResult, Calibration]:
     """Segment one image with a progress bar; return the result and the scale that was used."""
     calibration = calibrate_source(model, source)
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} tiles"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(name, total=None)
-
-        def show(report: Report) -> None:
-            bar.update(task, completed=report.done, total=report.total)
-
+    with shown_progress(name, "tiles") as show:
         nuclei = segment_source(model, source, calibration, on_progress=show)
     provenance = {
         "program": f"napari-nucleus {__version__}",

@@ -28,6 +28,7 @@ from napari_nucleus.session.outlines import ActionResult
 
 __all__ = [
     "SAME_MPP",
+    "check_size",
     "import_annotations",
     "import_annotations_in_steps",
     "incoming_from",
@@ -108,7 +109,7 @@ def incoming_from(
     AnnotationError
         If the file says that its image has another size, or all its nuclei lie outside this one.
     """
-    _check_size(annotations, shape)
+    check_size(annotations.name, annotations.shape, shape)
     nuclei = annotations.nuclei
     mapping = class_mapping(annotations.scheme, scheme)
     incoming = incoming_of(
@@ -137,12 +138,25 @@ def incoming_from(
     return incoming
 
 
-def _check_size(annotations: AnnotationFile, shape: tuple[int, int]) -> None:
-    if annotations.shape is not None and annotations.shape != shape:
-        height, width = annotations.shape
+def check_size(name: str, theirs: tuple[int, int] | None, ours: tuple[int, int]) -> None:
+    """Refuse a file that says that it is of an image of another size.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    theirs, ours
+        Height and width that the file states, if it does, and those of the image.
+
+    Raises
+    ------
+    AnnotationError
+        If they differ.
+    """
+    if theirs is not None and theirs != ours:
         raise AnnotationError(
-            f"{annotations.name}: it is of an image of {width:,} x {height:,} pixels, this one has "
-            f"{shape[1]:,} x {shape[0]:,}; nothing was changed. Import it into its own image."
+            f"{name}: it is of an image of {theirs[1]:,} x {theirs[0]:,} pixels, this one has "
+            f"{ours[1]:,} x {ours[0]:,}; nothing was changed. Use it with its own image."
         )
 
 

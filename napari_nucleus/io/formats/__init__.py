@@ -12,7 +12,7 @@ from typing import Any
 from napari_nucleus.errors import AnnotationError, NucleusError
 from napari_nucleus.io.annotation_file import AnnotationFile
 from napari_nucleus.io.formats.base import Export, Format, Keeps
-from napari_nucleus.io.formats.geojson import GEOJSON
+from napari_nucleus.io.formats.geojson import GEOJSON, GEOJSON_GZ
 from napari_nucleus.io.formats.json_files import load_json
 from napari_nucleus.io.formats.label_tiff import LABELS
 from napari_nucleus.io.formats.overlay import OVERLAY
@@ -33,6 +33,7 @@ FORMATS: Mapping[str, Format] = {
     for f in (
         LABELS,
         GEOJSON,
+        GEOJSON_GZ,
         CSV,
         OVERLAY,
     )
@@ -93,6 +94,8 @@ def read_annotations(path: Path, wanted: Format | None = None) -> AnnotationFile
         if one.read is not None:
             return one.read(path)
         assert one.read_json is not None
+        if one.gather is not None:
+            value = one.gather(value, path)
         return one.read_json(value, path.name)
     except NucleusError:
         raise

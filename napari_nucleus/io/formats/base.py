@@ -139,6 +139,12 @@ class Format:
         parsed value is one of this kind, ``read_json(value, name)`` reads it.
     is_folder
         True if what is written is a folder.
+    files
+        For a format that splits large results: ``files(path, n)`` returns the files that ``write``
+        makes of n nuclei in place of ``path``; users of a format ask for `targets`.
+    gather
+        For a JSON format that splits: ``gather(value, path)`` returns the value of a file together
+        with those of the other parts that lie beside it.
     note
         What users should know, a sentence; may be empty.
     """
@@ -153,6 +159,8 @@ class Format:
     is_json: Callable[[Any], bool] | None = None
     read_json: Callable[[Any, str], AnnotationFile] | None = None
     is_folder: bool = False
+    files: Callable[[Path, int], list[Path]] | None = None
+    gather: Callable[[Any, Path], Any] | None = None
     note: str = ""
 
     @property
@@ -168,3 +176,7 @@ class Format:
         """Return the letters of the longest ending of this format that a file's name has."""
         low = name.casefold()
         return max((len(e) for e in (self.ending, *self.endings) if low.endswith(e)), default=0)
+
+    def targets(self, path: Path, n: int) -> list[Path]:
+        """Return the files or folders that `write` makes of n nuclei when it is given ``path``."""
+        return [path] if self.files is None else self.files(path, n)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,12 @@ def load_json(path: Path) -> Any:
         raise AnnotationError(f"{name}: unpacked it is larger than {LARGEST:,} bytes.")
     if not data.strip():
         raise AnnotationError(f"{name}: the file is empty.")
+    data = data.removeprefix(b"\xef\xbb\xbf")
     try:
-        return orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        return orjson.loads(data)
     except (orjson.JSONDecodeError, RecursionError) as error:
+        if b"NaN" in data or b"Infinity" in data:
+            # No JSON, but what Python and QuPath write for numbers that are none.
+            with suppress(ValueError, RecursionError):
+                return json.loads(data)
         raise AnnotationError(f"{name}: is no JSON ({error}).") from error

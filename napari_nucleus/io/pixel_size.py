@@ -17,7 +17,7 @@ import tifffile
 from napari_nucleus.core.image import check_mpp
 from napari_nucleus.errors import ImageError
 
-__all__ = ["PixelSize", "pixel_size_of_dpi", "pixel_size_of_tiff"]
+__all__ = ["PixelSize", "pixel_size_of_dpi", "pixel_size_of_lengths", "pixel_size_of_tiff"]
 
 UM_PER_INCH = 25_400.0
 PRINT_DPI = 1200.0
@@ -60,7 +60,7 @@ def pixel_size_of_dpi(dpi: tuple[float, float] | None, name: str, source: str) -
     """Take dots per inch ``(x, y)`` as pixel size, unless they are those of a printer."""
     if dpi is None or not all(math.isfinite(d) and d > PRINT_DPI for d in dpi):
         return PixelSize()
-    return _plausible(UM_PER_INCH / dpi[0], UM_PER_INCH / dpi[1], name, source)
+    return pixel_size_of_lengths(UM_PER_INCH / dpi[0], UM_PER_INCH / dpi[1], name, source)
 
 
 def pixel_size_of_tiff(tiff: tifffile.TiffFile, name: str) -> PixelSize:
@@ -76,8 +76,9 @@ def pixel_size_of_tiff(tiff: tifffile.TiffFile, name: str) -> PixelSize:
     return pixel_size_of_dpi((x, y), name, "TIFF resolution")
 
 
-def _plausible(x: float, y: float, name: str, source: str) -> PixelSize:
-    """Return the mean of both axes, or unknown with a note if it cannot be true."""
+def pixel_size_of_lengths(x: float, y: float, name: str, source: str) -> PixelSize:
+    """Take micrometres per pixel as pixel size: their mean, or unknown with a note if they cannot
+    be true."""
     if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
         return PixelSize(None, source, f"{name}: {source} is {x:g} x {y:g} µm; not used.")
     if max(x / y, y / x) > LARGEST_RATIO:
@@ -99,7 +100,7 @@ def _aperio(tiff: tifffile.TiffFile, page: tifffile.TiffPage, name: str) -> Pixe
         if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value)
     }
     if "MPP" in said:
-        return _plausible(said["MPP"], said["MPP"], name, "Aperio MPP")
+        return pixel_size_of_lengths(said["MPP"], said["MPP"], name, "Aperio MPP")
     if said.get("AppMag") in OBJECTIVE_MPP:
         return PixelSize(OBJECTIVE_MPP[said["AppMag"]], "Aperio objective")
     return PixelSize()
@@ -130,7 +131,7 @@ def _ome(tiff: tifffile.TiffFile, name: str) -> PixelSize:
         except ValueError:
             note = f"{name}: OME PhysicalSize is {size!r}, which is no number."
             return PixelSize(None, "OME PhysicalSize", note)
-    return _plausible(sizes[0], sizes[1], name, "OME PhysicalSize")
+    return pixel_size_of_lengths(sizes[0], sizes[1], name, "OME PhysicalSize")
 
 
 def _imagej(tiff: tifffile.TiffFile, page: tifffile.TiffPage, name: str) -> PixelSize:
@@ -139,4 +140,4 @@ def _imagej(tiff: tifffile.TiffFile, page: tifffile.TiffPage, name: str) -> Pixe
     if unit not in UM_PER_UNIT or not all(page.resolution):
         return PixelSize()
     x, y = (UM_PER_UNIT[unit] / value for value in page.resolution)
-    return _plausible(x, y, name, "ImageJ unit")
+    return pixel_size_of_lengths(x, y, name, "ImageJ unit")

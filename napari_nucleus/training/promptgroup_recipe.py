@@ -23,8 +23,7 @@ from napari_nucleus.models.promptgroup.network import PromptGroup
 from napari_nucleus.models.promptgroup.presets import NANO
 from napari_nucleus.training.data import load_consep
 from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step
-from napari_nucleus.training.promptgroup import (
-    GroupLoss,
+from napari_nucleus.training.prompt_batches import (
     GroupPlan,
     SeenCrops,
     group_batches,
@@ -32,6 +31,7 @@ from napari_nucleus.training.promptgroup import (
     save_crops,
     see_crops,
 )
+from napari_nucleus.training.promptgroup import GroupLoss
 from napari_nucleus.training.recipes import TrainingOrder
 from napari_nucleus.training.sampler import SamplerConfig
 from napari_nucleus.training.sources import (

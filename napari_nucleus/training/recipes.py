@@ -14,7 +14,7 @@ from napari_nucleus.errors import ModelError
 
 __all__ = ["MODELS", "TrainingOrder", "train_model"]
 
-MODELS = ("uninuc-nano", "uperhover-nano", "uperhover-uni2h", "promptgroup-nano")
+MODELS = ("uninuc-nano", "uperhover-nano", "uperhover-uni2h", "promptgroup-nano", "sam3")
 """Models that there is a recipe for."""
 
 
@@ -89,6 +89,10 @@ def train_model(model: str, order: TrainingOrder, say: Callable[[str], None]) ->
         from napari_nucleus.training.promptgroup_recipe import train_promptgroup
 
         train_promptgroup(order, say)
+    elif model == "sam3":
+        from napari_nucleus.training.sam3_recipe import train_sam3
+
+        train_sam3(order, say)
     else:
         from napari_nucleus.training.uperhover_recipe import train_uperhover
 

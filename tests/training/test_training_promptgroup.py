@@ -25,17 +25,16 @@ from napari_nucleus.training.prompt_bank import (
     draw_group,
     vary,
 )
-from napari_nucleus.training.prompt_targets import GroupShares, draw_classes, wanted_mask
-from napari_nucleus.training.promptgroup import (
-    GroupLoss,
+from napari_nucleus.training.prompt_batches import (
     GroupPlan,
     draw_batch,
     group_batches,
     load_crops,
-    ramp,
     save_crops,
     see_crops,
 )
+from napari_nucleus.training.prompt_targets import GroupShares, draw_classes, wanted_mask
+from napari_nucleus.training.promptgroup import GroupLoss, ramp
 from napari_nucleus.training.sampler import SamplerConfig
 
 PLAN = GroupPlan(sizes=((0.5, 32, 2), (1.0, 64, 1)))

@@ -2,8 +2,8 @@
 
 `transformers`' `Sam3Model` takes features of an image and of a text that others have made; here a
 small convolutional encoder with its class head makes the first, hashed words the second. Its own
-towers are left out. Maps of strides 2 to 16 stand in the place of SAM3's pyramid, so that the answer
-has stride 2 while the transformer looks at few tokens.
+towers are left out. Maps of strides 2 to 16 stand in the place of SAM3's pyramid: the answer has
+stride 2 while the transformer looks at few tokens.
 """
 
 from __future__ import annotations

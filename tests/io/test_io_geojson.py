@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import json
-import math
 import uuid
 
 import numpy as np
@@ -11,50 +8,17 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from qupath_rules import broken_rules, parsed
 
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.polygons import rasterize
-from napari_nucleus.errors import AnnotationError
+from napari_nucleus.core.progress import Cancel
+from napari_nucleus.errors import AnnotationError, CancelledError
+from napari_nucleus.io.export import write_all
+from napari_nucleus.io.formats import FORMATS, format_of_path, geojson, read_annotations
 from napari_nucleus.io.formats.base import Export
 from napari_nucleus.io.formats.geojson import detection_ids, write_geojson
 from napari_nucleus.io.results import SegmentationResult, result_of_labels
-
-
-def refuse_nan(text: str):
-    raise AssertionError(f"{text} is no JSON number")
-
-
-def parsed(path) -> dict:
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        data = gzip.decompress(data)
-    return json.loads(data.decode("utf-8"), parse_constant=refuse_nan)
-
-
-def check_as_qupath_does(collection: dict) -> None:
-    """What the importer stops at, or changes silently."""
-    assert collection["type"] == "FeatureCollection"
-    ids = [uuid.UUID(f["id"]) for f in collection["features"]]
-    assert len(set(ids)) == len(ids)
-    for feature in collection["features"]:
-        assert feature["type"] == "Feature"
-        properties = feature["properties"]
-        assert properties["objectType"] == "detection"
-        classification = properties["classification"]
-        assert set(classification) == {"name", "color"}
-        assert classification["name"]
-        assert len(classification["color"]) == 3
-        assert all(type(c) is int and 0 <= c <= 255 for c in classification["color"])
-        assert all(math.isfinite(v) for v in properties["measurements"].values())
-        geometry = feature["geometry"]
-        assert geometry["type"] in {"Polygon", "MultiPolygon"}
-        parts = geometry["coordinates"]
-        for rings in [parts] if geometry["type"] == "Polygon" else parts:
-            for ring in rings:
-                assert len(ring) >= 4
-                assert ring[0] == ring[-1]
-                assert all(type(v) is int for point in ring for v in point)
-        assert shapely.geometry.shape(geometry).is_valid
 
 
 def rasterised(collection: dict, ids, shape) -> np.ndarray:
@@ -66,7 +30,7 @@ def rasterised(collection: dict, ids, shape) -> np.ndarray:
 def test_the_file_is_one_that_qupath_reads_and_holds_the_labels(tmp_path, result, name):
     write_geojson(tmp_path / name, result)
     collection = parsed(tmp_path / name)
-    check_as_qupath_does(collection)
+    assert broken_rules(collection) == []
     assert len(collection["features"]) == len(result)
     np.testing.assert_array_equal(rasterised(collection, result.ids, result.shape), result.labels)
 
@@ -78,7 +42,7 @@ def test_any_label_map_comes_back(tmp_path_factory, labels):
     result = result_of_labels(labels, PANNUKE)
     write_geojson(path, result)
     collection = parsed(path)
-    check_as_qupath_does(collection)
+    assert broken_rules(collection) == []
     np.testing.assert_array_equal(rasterised(collection, result.ids, labels.shape), labels)
 
 
@@ -135,9 +99,135 @@ def test_equal_nuclei_give_equal_compressed_files(tmp_path, result, monkeypatch)
     assert b"a.geojson" not in first
 
 
-def test_provenance_stands_beside_the_features(tmp_path, result):
+def test_what_features_have_no_place_for_stands_beside_them(tmp_path, result):
     write_geojson(tmp_path / "a.geojson", result)
-    assert parsed(tmp_path / "a.geojson")["provenance"] == {"model": "nano", "version": "1.2"}
+    collection = parsed(tmp_path / "a.geojson")
+    assert collection["provenance"] == {"model": "nano", "version": "1.2"}
+    assert collection["image"] == {"width": 60, "height": 40, "mpp": 0.25}
+    assert [c["name"] for c in collection["classes"]["classes"]] == list(result.scheme.names)
+    assert "parts" not in collection
+
+
+def test_other_readers_pass_over_what_stands_beside_the_features(tmp_path, result):
+    geopandas = pytest.importorskip("geopandas")
+    write_geojson(tmp_path / "a.geojson", result)
+    frame = geopandas.read_file(tmp_path / "a.geojson")
+    assert len(frame) == len(result)
+    assert sorted(frame.geometry.area) == sorted(result.table.areas.tolist())
+
+
+def test_label_ids_stand_in_the_metadata(tmp_path, result):
+    write_geojson(tmp_path / "a.geojson", result)
+    features = parsed(tmp_path / "a.geojson")["features"]
+    ids = [f["properties"]["metadata"] for f in features]
+    assert ids == [{"id": str(i)} for i in result.ids]
+
+
+def test_areas_are_those_of_the_masks_when_outlines_are_simplified(tmp_path, result):
+    write_geojson(tmp_path / "a.geojson", result, Export(simplify=True))
+    features = parsed(tmp_path / "a.geojson")["features"]
+    areas = [f["properties"]["measurements"]["Area µm^2"] for f in features]
+    assert areas == (result.table.areas / 16).tolist()
+
+
+def test_simplified_outlines_have_fewer_corners(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    labels = (np.hypot(y - 32, x - 32) < 25).astype(np.int32)
+    counts = []
+    for simplify in (False, True):
+        write_geojson(
+            tmp_path / "a.geojson", result_of_labels(labels, PANNUKE), Export(simplify=simplify)
+        )
+        (feature,) = parsed(tmp_path / "a.geojson")["features"]
+        counts.append(len(feature["geometry"]["coordinates"][0]))
+    assert counts[1] < 0.6 * counts[0]
+
+
+def test_the_two_formats_are_chosen_by_their_endings(tmp_path):
+    assert format_of_path(tmp_path / "a.geojson") is FORMATS["geojson"]
+    assert format_of_path(tmp_path / "a.geojson.gz") is FORMATS["geojson-gz"]
+
+
+class TestParts:
+    """A result of six nuclei, two a file."""
+
+    @pytest.fixture(autouse=True)
+    def two_a_file(self, monkeypatch):
+        monkeypatch.setattr(geojson, "PER_FILE", 2)
+
+    @pytest.mark.parametrize("ending", [".geojson", ".geojson.gz"])
+    def test_files_are_numbered_and_of_equal_size(self, result, tmp_path, ending):
+        write_geojson(tmp_path / f"a.b{ending}", result)
+        names = [f"a.b_{k}of3{ending}" for k in (1, 2, 3)]
+        assert sorted(p.name for p in tmp_path.iterdir()) == names
+        counts = [len(parsed(tmp_path / name)["features"]) for name in names]
+        assert counts == [2, 2, 2]
+
+    def test_a_format_says_which_files_it_writes(self, result, tmp_path):
+        one = FORMATS["geojson"]
+        assert one.targets(tmp_path / "a.geojson", 2) == [tmp_path / "a.geojson"]
+        write_geojson(tmp_path / "a.geojson", result)
+        assert sorted(tmp_path.iterdir()) == one.targets(tmp_path / "a.geojson", len(result))
+
+    def test_all_files_are_named_by_an_export(self, result, tmp_path):
+        paths = write_all(result, None, tmp_path, "a", ["geojson", "csv"])
+        names = [f"a_{k}of3.geojson" for k in (1, 2, 3)] + ["a.csv"]
+        assert [p.name for p in paths] == names
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
+
+    @pytest.mark.parametrize("k", [1, 2, 3])
+    @pytest.mark.parametrize("ending", [".geojson", ".geojson.gz"])
+    def test_any_part_reads_the_whole(self, result, tmp_path, ending, k):
+        write_geojson(tmp_path / f"a{ending}", result)
+        found = read_annotations(tmp_path / f"a_{k}of3{ending}")
+        assert sorted(found.ids.tolist()) == result.ids.tolist()
+        np.testing.assert_array_equal(found.to_result().labels, result.labels)
+        assert any("together with the other parts, 3 files" in note for note in found.notes)
+
+    def test_a_part_alone_says_that_it_is_one(self, result, tmp_path):
+        write_geojson(tmp_path / "a.geojson", result)
+        (tmp_path / "a_1of3.geojson").unlink()
+        found = read_annotations(tmp_path / "a_2of3.geojson")
+        assert len(found) == 4
+        assert any("is part 2, 3 of 3" in note for note in found.notes)
+        (tmp_path / "a_3of3.geojson").rename(tmp_path / "other.geojson")
+        found = read_annotations(tmp_path / "other.geojson")
+        assert len(found) == 2
+        assert any("is part 3 of 3" in note for note in found.notes)
+
+    def test_a_part_of_another_result_is_not_taken_for_one_of_this(self, result, tmp_path):
+        write_geojson(tmp_path / "a.geojson", result)
+        other = result_of_labels(result.labels, PANNUKE)
+        write_geojson(tmp_path / "b.geojson", other)
+        (tmp_path / "b_3of3.geojson").replace(tmp_path / "a_3of3.geojson")
+        assert len(read_annotations(tmp_path / "a_1of3.geojson")) == 4
+
+    def test_a_damaged_part_is_named(self, result, tmp_path):
+        write_geojson(tmp_path / "a.geojson", result)
+        (tmp_path / "a_3of3.geojson").write_text("{")
+        with pytest.raises(AnnotationError, match=r"a_3of3\.geojson: is no JSON"):
+            read_annotations(tmp_path / "a_1of3.geojson")
+
+    def test_a_name_like_a_part_is_read_alone(self, result, tmp_path, monkeypatch):
+        monkeypatch.setattr(geojson, "PER_FILE", 1000)
+        for k in (1, 2):
+            write_geojson(tmp_path / f"field_{k}of2.geojson", result)
+        found = read_annotations(tmp_path / "field_1of2.geojson")
+        assert len(found) == len(result)
+        assert not found.notes
+
+    def test_a_cancelled_export_leaves_no_part(self, result, tmp_path, monkeypatch):
+        monkeypatch.setattr(Export.blocks, "__defaults__", (16,))
+        cancel = Cancel()
+        export = Export(progress=lambda p: cancel.set() if p.done >= 3 else None, cancel=cancel)
+        with pytest.raises(CancelledError):
+            write_geojson(tmp_path / "a.geojson", result, export)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_progress_comes_to_its_end(self, result, tmp_path):
+        seen = []
+        write_geojson(tmp_path / "a.geojson", result, Export(progress=seen.append))
+        assert seen[-1].done == seen[-1].total == len(result)
 
 
 def test_blocks_of_an_image_give_the_same_nuclei(tmp_path, monkeypatch, result):
@@ -145,7 +235,7 @@ def test_blocks_of_an_image_give_the_same_nuclei(tmp_path, monkeypatch, result):
     monkeypatch.setattr(Export.blocks, "__defaults__", (16,))
     write_geojson(tmp_path / "a.geojson", result)
     collection = parsed(tmp_path / "a.geojson")
-    check_as_qupath_does(collection)
+    assert broken_rules(collection) == []
     ids = np.concatenate([block.ids for block in result.blocks()])
     assert len(list(result.blocks())) > 3
     np.testing.assert_array_equal(rasterised(collection, ids, result.shape), result.labels)
@@ -154,7 +244,7 @@ def test_blocks_of_an_image_give_the_same_nuclei(tmp_path, monkeypatch, result):
 def test_no_nuclei_give_an_empty_collection(tmp_path):
     write_geojson(tmp_path / "a.geojson", result_of_labels(np.zeros((4, 4), int), PANNUKE))
     collection = parsed(tmp_path / "a.geojson")
-    check_as_qupath_does(collection)
+    assert broken_rules(collection) == []
     assert collection["features"] == []
 
 

@@ -6,9 +6,9 @@ in ImageJ, whole numbers. A region's header has 16 bits for a coordinate, which 
 unsigned where that must be meant; so a nucleus that reaches beyond 32,767 also has its corners as
 floats, which ImageJ, QuPath and roifile then use in place of the header.
 
-A region's name is id and class; id, class and score are its properties too, which ImageJ keeps;
-its group is the class id. What concerns all nuclei is the comment of the zip: other members than
-regions would stop some readers.
+A region's name is id and class; id, class and score are its properties too, which ImageJ keeps.
+It has its class's colour and no group, for ImageJ colours groups by a table of its own. What
+concerns all nuclei is the comment of the zip: other members than regions would stop some readers.
 """
 
 from __future__ import annotations
@@ -79,14 +79,15 @@ def write_imagej(path: Path, result: SegmentationResult, export: Export = PLAIN)
 
 def _regions(block: ResultBlock, export: Export) -> Iterator[ImagejRoi]:
     scheme = block.result.scheme
-    groups = class_types(block.result)[block.rows].tolist()
-    rows = zip(block.ids.tolist(), block.scores.tolist(), groups, strict=True)
-    for (number, score, group), parts in zip(rows, rings_of(export.outlines(block)), strict=True):
-        label = " ".join(scheme.name_of(group).split())
+    types = class_types(block.result)[block.rows].tolist()
+    rows = zip(block.ids.tolist(), block.scores.tolist(), types, strict=True)
+    for (number, score, class_id), parts in zip(
+        rows, rings_of(export.outlines(block)), strict=True
+    ):
+        label = " ".join(scheme.name_of(class_id).split())
         roi = _polygon(parts[0][0]) if len(parts) == len(parts[0]) == 1 else _composite(parts)
         roi.name = f"{number} {_basic(label)}"
-        roi.group = group
-        roi.stroke_color = bytes((255, *scheme.color_of(group)))
+        roi.stroke_color = bytes((255, *scheme.color_of(class_id)))
         properties = {"class": _escaped(label), "id": str(number)}
         if np.isfinite(score):
             properties["score"] = f"{score:.4f}"
@@ -170,7 +171,8 @@ def read_imagej(path: Path) -> AnnotationFile:
     """Read regions of ImageJ, a zip of them or one alone.
 
     Ids, classes and scores are taken from properties, else from names of the form ``ID CLASS`` or
-    ``ID``. Rectangles and ovals are outlines too; lines, points and texts are left out and noted.
+    ``ID``; without another class, ImageJ's groups are classes. Rectangles and ovals are outlines
+    too; lines, points and texts are left out and noted.
 
     Raises
     ------
@@ -246,6 +248,8 @@ def _take(data: bytes, name: str, member: str, found: _Found) -> None:
     if named and number is None:
         number = int(named[1])
         label = named[2] if label is None else label
+    if label is None and roi.group:
+        label = f"group {roi.group}"
     found.outlines.append(outline)
     found.ids.append(number)
     found.classes.append(label)

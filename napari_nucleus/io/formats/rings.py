@@ -30,9 +30,10 @@ def rings_of(polygons: NDArray[np.object_]) -> Iterator[list[Rings]]:
     """
     parts, polygon_of_part = shapely.get_parts(polygons, return_index=True)
     rings, part_of_ring = shapely.get_rings(parts, return_index=True)
-    xy = shapely.get_coordinates(rings)
+    xy: NDArray[Any] = shapely.get_coordinates(rings)
     whole = xy.astype(np.int64)
-    xy = whole if np.array_equal(whole, xy) else xy
+    if np.array_equal(whole, xy):
+        xy = whole
     ends = np.cumsum(shapely.get_num_coordinates(rings))
     lines = [xy[a : b - 1] for a, b in zip(np.append(0, ends), ends, strict=False)]
     first_ring = np.searchsorted(part_of_ring, np.arange(len(parts) + 1)).tolist()
@@ -69,7 +70,7 @@ def ring_of(xy: NDArray) -> NDArray[np.float64]:
     if len(xy) < 3:
         return np.zeros((0, 2))
     closed = np.array_equal(xy[0], xy[-1]) and len(xy) > 3
-    return np.asarray(xy if closed else np.concatenate([xy, xy[:1]]), np.float64)
+    return np.ascontiguousarray(xy if closed else np.concatenate([xy, xy[:1]]), np.float64)
 
 
 def ellipse(box: tuple[float, float, float, float], angle: float = 0.0) -> NDArray[np.float64]:

@@ -23,8 +23,7 @@ SCHEME = ClassScheme(
 )
 
 
-@pytest.fixture
-def labels() -> np.ndarray:
+def odd_labels() -> np.ndarray:
     """A nucleus with a hole, one of one pixel, two that meet at a corner, one of two parts, one
     at the border, gaps in the ids and one above 65,535."""
     labels = np.zeros((40, 60), np.int32)
@@ -38,8 +37,8 @@ def labels() -> np.ndarray:
     return labels
 
 
-@pytest.fixture
-def result(labels: np.ndarray) -> SegmentationResult:
+def odd_result(labels: np.ndarray) -> SegmentationResult:
+    """Of `odd_labels`: a class of other letters, one that no scheme has, scores that are nan."""
     return result_of_labels(
         labels,
         SCHEME,
@@ -48,6 +47,16 @@ def result(labels: np.ndarray) -> SegmentationResult:
         0.25,
         {"model": "nano", "version": "1.2"},
     )
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return odd_labels()
+
+
+@pytest.fixture
+def result(labels: np.ndarray) -> SegmentationResult:
+    return odd_result(labels)
 
 
 @pytest.fixture(params=["full disk", "read-only folder", "failed rename"])

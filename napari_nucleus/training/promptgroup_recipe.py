@@ -119,7 +119,7 @@ def train_promptgroup(order: TrainingOrder, say: Callable[[str], None]) -> None:
             say(f"looking at {recipe.crops[0]} crops")
             crops = see_crops(network, images, *recipe.crops, recipe.sampler, order.seed, say)
             save_crops(crops, file)
-        score = score_texts(images.development)
+        score = score_texts(images.development, recipe.config.vision.inference.window)
         for stage in training:
             say(f"--- {stage}")
             train_groups(stage, recipe, network, crops, order, on, score, say)

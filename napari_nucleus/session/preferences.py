@@ -8,20 +8,69 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
 from napari_nucleus.core.classes import PANNUKE, ClassScheme
 from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
 
-__all__ = ["Preferences", "login_name", "tidy_name"]
+__all__ = ["ExportChoices", "Preferences", "login_name", "tidy_name"]
 
 LONGEST_NAME = 80
 
 ANNOTATOR, LAST_SCHEME, NEW_SCHEME = "annotator", "last_scheme", "new_scheme"
 AUTOMATIC_MODEL = "automatic_model"
+EXPORT, IMPORT_FOLDER = "export", "import_folder"
+
+
+@dataclass(frozen=True)
+class ExportChoices:
+    """What was chosen at the last export; the name of the files is the image's, never kept.
+
+    Parameters
+    ----------
+    folder
+        Where the files went; empty before the first export.
+    formats
+        Names of formats, which may be of another version of the program; empty for the usual ones.
+    area
+        What of the image; empty for all.
+    without
+        Names of classes that were left out.
+    simplify
+        Whether outlines were simplified.
+    """
+
+    folder: str = ""
+    formats: tuple[str, ...] = ()
+    area: str = ""
+    without: tuple[str, ...] = ()
+    simplify: bool = False
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Return what a file holds of it; whatever is damaged there is as if never chosen."""
+        settled: Mapping[str, Any] = value if isinstance(value, dict) else {}
+
+        def text(key: str) -> str:
+            found = settled.get(key)
+            return found if isinstance(found, str) else ""
+
+        def texts(key: str) -> tuple[str, ...]:
+            found = settled.get(key)
+            return tuple(t for t in found if isinstance(t, str)) if isinstance(found, list) else ()
+
+        return cls(
+            text("folder"),
+            texts("formats"),
+            text("area"),
+            texts("without"),
+            settled.get("simplify") is True,
+        )
 
 
 class Preferences:
@@ -57,6 +106,25 @@ class Preferences:
         self._write({AUTOMATIC_MODEL: name})
 
     @property
+    def export(self) -> ExportChoices:
+        """What was chosen at the last export."""
+        return ExportChoices.of(self._read().get(EXPORT))
+
+    @export.setter
+    def export(self, choices: ExportChoices) -> None:
+        self._write({EXPORT: asdict(choices)})
+
+    @property
+    def import_folder(self) -> str:
+        """Folder of the file that was imported last; empty before that."""
+        folder = self._read().get(IMPORT_FOLDER)
+        return folder if isinstance(folder, str) else ""
+
+    @import_folder.setter
+    def import_folder(self, folder: str) -> None:
+        self._write({IMPORT_FOLDER: folder})
+
+    @property
     def last_scheme(self) -> ClassScheme | None:
         """The class scheme of the user's own that was used last; None if there was none."""
         return self._scheme(LAST_SCHEME)
@@ -88,11 +156,11 @@ class Preferences:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _write(self, settled: dict[str, str]) -> None:
+    def _write(self, settled: Mapping[str, Any]) -> None:
         part = self._file.with_suffix(".part")
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read() | settled
+            whole = {**self._read(), **settled}
             part.write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
             os.replace(part, self._file)
 

@@ -1,8 +1,12 @@
-"""Adopting a label layer: its nuclei enter the document, piece by piece, as one undo step."""
+"""Adopting a label layer: its nuclei enter the document, piece by piece, as one undo step.
+
+A layer that shows a file of nuclei brings classes and scores along.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from napari.layers import Labels
@@ -11,12 +15,14 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_nucleus.core.nuclei import Nuclei, counted
+from napari_nucleus.core.schemes import class_mapping
 from napari_nucleus.errors import CancelledError, LabelsError, NucleusError
 from napari_nucleus.session.actions import batches_of
 from napari_nucleus.session.label_map import nuclei_of_label_map
 from napari_nucleus.session.run import Run
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import in_background
+from napari_nucleus.widgets.file_layers import classes_of_features, scheme_of_layer
 from napari_nucleus.widgets.layers import offset_onto
 
 __all__ = ["Adoption"]
@@ -52,9 +58,19 @@ class Adoption:
             self.failed.emit(str(error))
             return
         data, name, scheme = np.asarray(layer.data), layer.name, annotation.document.scheme
+        theirs, features = scheme_of_layer(layer.metadata), layer.features
 
         def read() -> tuple[Nuclei, NDArray[np.int64]]:
-            nuclei, ids = nuclei_of_label_map(data, scheme=scheme, name=name)
+            classes: dict[int, int] = {}
+            scores: dict[int, float] = {}
+            if theirs is not None:
+                classes, scores = classes_of_features(features, theirs)
+                mapping = class_mapping(theirs, scheme)
+                classes = {i: mapping[class_id] for i, class_id in classes.items()}
+            nuclei, ids = nuclei_of_label_map(data, classes, scheme, name=name)
+            if scores:
+                stated = [scores.get(i, 1.0) for i in ids.tolist()]
+                nuclei = replace(nuclei, score=np.array(stated, np.float32))
             return nuclei.shifted(dy, dx), ids
 
         in_background(read, self._begin, lambda error: self.failed.emit(str(error)))

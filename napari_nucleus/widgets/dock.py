@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari.viewer
 from napari.utils.notifications import show_warning
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_nucleus.sample_data.fields import crypts
@@ -16,6 +18,7 @@ from napari_nucleus.widgets.footer import Footer
 from napari_nucleus.widgets.header import Header
 from napari_nucleus.widgets.image_question import ImageQuestion
 from napari_nucleus.widgets.measure_tab import MeasureTab
+from napari_nucleus.widgets.napari_files import holds_nuclei
 from napari_nucleus.widgets.nuclei_table import NucleiTable
 from napari_nucleus.widgets.segment_tab import SegmentTab
 from napari_nucleus.widgets.workspace import Workspace
@@ -65,6 +68,7 @@ class NucleusDock(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.footer)
         self.setMinimumWidth(320)
+        self.setAcceptDrops(True)
 
         self._viewer = viewer
         self.tabs.currentChanged.connect(self._on_tab)
@@ -114,6 +118,19 @@ class NucleusDock(QWidget):
         self._let_go()
         super().closeEvent(event)
 
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Take files of nuclei; all others are napari's."""
+        if event is not None and _dropped(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Ask what to do with the nuclei of a file."""
+        path = None if event is None else _dropped(event)
+        if event is not None and path is not None:
+            event.acceptProposedAction()
+            # The drop must have ended before a dialog opens.
+            QTimer.singleShot(0, lambda: self.footer.open_import(path))
+
     def _let_go(self) -> None:
         if not self._closed:
             self._closed = True
@@ -160,3 +177,13 @@ class NucleusDock(QWidget):
         self.work_on(self._viewer.add_image(rgb, **arguments))
         self.segment_tab.whole.setChecked(True)
         self.segment_tab.segment.click()
+
+
+def _dropped(event: QDropEvent) -> Path | None:
+    """Return the file of nuclei that is dropped; None if it is another one, or several."""
+    mime = event.mimeData()
+    urls = [] if mime is None else mime.urls()
+    if len(urls) != 1 or not urls[0].isLocalFile():
+        return None
+    path = Path(urls[0].toLocalFile())
+    return path if holds_nuclei(path, look=False) else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback
 from napari_nucleus.errors import CancelledError, ImageError
 from napari_nucleus.io.export import write_all
-from napari_nucleus.io.results import Read, SegmentationResult, result_of_rows
+from napari_nucleus.io.results import Provenance, Read, SegmentationResult, result_of_rows
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.provenance import MadeBy, provenance_of
 from napari_nucleus.session.reading import reading
@@ -26,8 +28,9 @@ from napari_nucleus.session.recoding import scheme_in
 from napari_nucleus.session.table import NucleusRow
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.background import in_background, on_main_thread
+from napari_nucleus.widgets.exported_nuclei import EVERYTHING, ExportedNuclei
 
-__all__ = ["Exporting"]
+__all__ = ["Exporting", "result_of_annotation"]
 
 TILES_AT_ONCE = 8
 """Label tiles that are copied between two turns of the window's event loop."""
@@ -93,6 +96,8 @@ class Exporting:
         folder: Path,
         stem: str,
         formats: Collection[str],
+        nuclei: ExportedNuclei = EVERYTHING,
+        simplify: bool = False,
     ) -> None:
         """Write the files of a document; returns at once.
 
@@ -101,7 +106,11 @@ class Exporting:
         project
             The file that the document is kept in; None for one that is in memory only.
         formats
-            Some of `io.export.FORMATS`.
+            Some of `io.export.WRITTEN`.
+        nuclei
+            Which of them; all by default.
+        simplify
+            See `io.formats.Export`.
 
         Raises
         ------
@@ -111,12 +120,7 @@ class Exporting:
         cancel = self._begin()
         document, source = annotation.document, annotation.source
         scheme, mpp = document.scheme, annotation.mpp
-        # A project from before models were noted names them in its rows alone.
-        models = (*document.models, MadeBy(annotation.model.name))
-        provenance = {
-            "program": f"napari-nucleus {__version__}",
-            "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        noted = _Provenance.of(annotation)
 
         def report(done: Progress) -> None:
             on_main_thread(self._report, cancel, done)
@@ -125,9 +129,11 @@ class Exporting:
             rows: list[NucleusRow], read: Read, scheme: ClassScheme
         ) -> tuple[SegmentationResult, list[Path]]:
             cancel.check()
-            made = provenance | provenance_of(models, {row.source for row in rows})
-            result = result_of_rows(rows, source.shape, read, scheme, mpp, made)
-            return result, write_all(result, source, folder, stem, formats, report, cancel)
+            result = nuclei.of(result_of_rows(rows, source.shape, read, scheme, mpp))
+            result = replace(result, provenance=noted.of_rows(rows, result))
+            return result, write_all(
+                result, source, folder, stem, formats, report, cancel, simplify
+            )
 
         def write_of_file() -> tuple[SegmentationResult, list[Path]]:
             assert project is not None
@@ -187,6 +193,35 @@ class Exporting:
     def _end(self) -> None:
         self._cancel = None
         self.progressed.emit(None)
+
+
+def result_of_annotation(annotation: Annotation) -> SegmentationResult:
+    """Return what is annotated now; it must be read before anything is changed."""
+    document = annotation.document
+    rows = document.rows()
+    result = result_of_rows(rows, document.shape, document.labels, document.scheme, annotation.mpp)
+    return replace(result, provenance=_Provenance.of(annotation).of_rows(rows, result))
+
+
+@dataclass(frozen=True)
+class _Provenance:
+    """What is to be noted of an export, as it was when that was asked for."""
+
+    models: tuple[MadeBy, ...]
+    made: str
+
+    @classmethod
+    def of(cls, annotation: Annotation) -> Self:
+        # A project from before models were noted names them in its rows alone.
+        models = (*annotation.document.models, MadeBy(annotation.model.name))
+        return cls(models, datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def of_rows(self, rows: list[NucleusRow], result: SegmentationResult) -> Provenance:
+        """Return what made the nuclei of a result, some of these rows."""
+        ids = set(result.ids.tolist())
+        sources = {row.source for row in rows if row.id in ids}
+        program = {"program": f"napari-nucleus {__version__}", "made": self.made}
+        return program | provenance_of(self.models, sources)
 
 
 class _Copying:

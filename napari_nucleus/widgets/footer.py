@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -16,9 +17,14 @@ from qtpy.QtWidgets import (
 from napari_nucleus.core.nuclei import counted
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import NucleusError
+from napari_nucleus.session.import_policy import ImportPolicy
+from napari_nucleus.session.preferences import ExportChoices
 from napari_nucleus.widgets.annotation import Annotation
-from napari_nucleus.widgets.export_dialog import ExportDialog
+from napari_nucleus.widgets.exported_nuclei import areas_of
+from napari_nucleus.widgets.import_dialog import ImportDialog
+from napari_nucleus.widgets.importing import FoundFile
 from napari_nucleus.widgets.keys import current_keys
+from napari_nucleus.widgets.nuclei_export_dialog import ExportOrder, NucleiExportDialog
 from napari_nucleus.widgets.progress_bar import ProgressBar
 from napari_nucleus.widgets.project_dialog import ProjectDialog
 
@@ -53,7 +59,11 @@ class Footer(QWidget):
         self.export_cancel = QPushButton("Cancel")
         self.export_cancel.setToolTip("Stop after the file being written; none is left behind")
         self.export = QPushButton("Export…")
-        self.export.setToolTip("Write label TIFF, QuPath GeoJSON, CSV and an overlay picture")
+        self.export.setToolTip("Write nuclei to files: for QuPath, for Python, as tables, pictures")
+        self.import_ = QPushButton("Import…")
+        self.import_.setToolTip(
+            "Take nuclei in from a file of QuPath, CellViT, Cellpose and others; or drop it here"
+        )
         self.saved = QLabel()
         self.save_as = QPushButton("Save as…")
         self.save_as.setToolTip("Give the project a file of your own; nothing else needs saving")
@@ -69,10 +79,12 @@ class Footer(QWidget):
         writing = QHBoxLayout()
         writing.addWidget(self.export_bar, 1)
         writing.addWidget(self.export_cancel)
-        out = QHBoxLayout()
-        out.addWidget(self.saved, 1)
-        out.addWidget(self.save_as)
-        out.addWidget(self.export)
+        keeping = QHBoxLayout()
+        keeping.addWidget(self.saved, 1)
+        keeping.addWidget(self.save_as)
+        files = QHBoxLayout()
+        files.addWidget(self.import_, 1)
+        files.addWidget(self.export, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.message)
@@ -80,12 +92,14 @@ class Footer(QWidget):
         layout.addLayout(writing)
         layout.addWidget(self.counts)
         layout.addLayout(history)
-        layout.addLayout(out)
+        layout.addLayout(keeping)
+        layout.addLayout(files)
 
         self.undo.clicked.connect(self._act(Annotation.undo))
         self.redo.clicked.connect(self._act(Annotation.redo))
         self.cancel.clicked.connect(lambda: workspace.runs.cancel())
-        self.export.clicked.connect(self._on_export)
+        self.export.clicked.connect(lambda: self.open_export())
+        self.import_.clicked.connect(lambda: self.open_import())
         self.save_as.clicked.connect(self._on_save_as)
         workspace.keeping.changed.connect(self.refresh)
         workspace.said.connect(self._on_message)
@@ -105,7 +119,7 @@ class Footer(QWidget):
         if annotation is None:
             self.counts.setText("")
             self.saved.setText("")
-            for button in (self.undo, self.redo, self.export, self.save_as):
+            for button in (self.undo, self.redo, self.export, self.import_, self.save_as):
                 button.setEnabled(False)
             return
         document = annotation.document
@@ -119,6 +133,7 @@ class Footer(QWidget):
         self._show_step(self.undo, "Undo", document.history.undo_name, self._undo_key)
         self._show_step(self.redo, "Redo", document.history.redo_name, self._redo_key)
         self.export.setEnabled(document.count > 0)
+        self.import_.setEnabled(True)
         words, sentence = self._workspace.keeping.state
         self.saved.setText(words)
         self.saved.setToolTip(sentence)
@@ -153,17 +168,51 @@ class Footer(QWidget):
             self.export_bar.set_progress(report.done, max(report.total, 1))
             self.export_bar.setFormat(report.text)
 
-    def _on_export(self) -> None:
+    def open_export(self) -> None:
+        """Ask what to export; does not block the app."""
         annotation = self._workspace.annotation
-        if annotation is None:
+        if annotation is None or not annotation.document.count:
+            self._workspace.warned.emit("There are no nuclei to export yet.")
             return
-        dialog = ExportDialog(Path.home(), annotation.image.name, self)
-        dialog.chosen.connect(self._export)
+        preferences = self._workspace.keeping.preferences
+        dialog = NucleiExportDialog(
+            annotation.document,
+            annotation.image.name,
+            areas_of(annotation, self._workspace.regions.drawing()),
+            preferences.export,
+            self,
+        )
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.ordered.connect(self._export)
         dialog.open()
 
-    def _export(self, folder: Path, stem: str, formats: tuple[str, ...]) -> None:
+    def _export(self, order: ExportOrder, choices: ExportChoices) -> None:
+        self._workspace.keeping.preferences.export = choices
         try:
-            self._workspace.export(folder, stem, formats)
+            self._workspace.export(
+                order.folder, order.stem, order.formats, order.nuclei, order.simplify
+            )
+        except NucleusError as error:
+            self._workspace.warned.emit(str(error))
+
+    def open_import(self, path: Path | None = None) -> None:
+        """Ask what to import, beginning with a file if there is one; does not block the app."""
+        annotation = self._workspace.annotation
+        if annotation is None:
+            self._workspace.warned.emit("Open the image first that the nuclei belong to.")
+            return
+        folder = Path(self._workspace.keeping.preferences.import_folder or Path.home())
+        dialog = ImportDialog(self._workspace.importing, annotation.document, folder, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self._import)
+        dialog.open()
+        if path is not None:
+            dialog.look_into(path)
+
+    def _import(self, found: FoundFile, policy: ImportPolicy) -> None:
+        self._workspace.keeping.preferences.import_folder = str(found.path.parent)
+        try:
+            self._workspace.importing.enter(found, policy)
         except NucleusError as error:
             self._workspace.warned.emit(str(error))
 

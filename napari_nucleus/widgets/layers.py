@@ -29,6 +29,7 @@ __all__ = [
     "layer_mpp",
     "layer_path",
     "layer_source",
+    "mpp_of_place",
     "numbered_polygons",
     "offset_onto",
     "point_of_event",
@@ -92,13 +93,17 @@ def layer_mpp(layer: Image) -> float | None:
     """Return µm per pixel as the layer states it: by its units, or by our own metadata."""
     stated = layer.metadata.get(METADATA_KEY, {})
     mpp = stated.get("mpp") if isinstance(stated, dict) else None
-    if mpp is None:
-        unit = str(layer.units[-1]) if layer.units else "pixel"
-        factor = _MICROMETRES.get(unit)
-        mpp = None if factor is None else float(layer.scale[-1]) * factor
-    if mpp is None or not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
-        return None
-    return float(mpp)
+    return mpp_of_place(layer.scale, layer.units) if mpp is None else _usual(mpp)
+
+
+def mpp_of_place(scale: Any, units: Any) -> float | None:
+    """Return µm per pixel by scale and units of a layer; None where they do not tell."""
+    factor = _MICROMETRES.get(str(units[-1])) if units else None
+    return None if factor is None else _usual(float(scale[-1]) * factor)
+
+
+def _usual(mpp: float) -> float | None:
+    return float(mpp) if MPP_RANGE[0] <= mpp <= MPP_RANGE[1] else None
 
 
 def layer_path(layer: Image) -> str:

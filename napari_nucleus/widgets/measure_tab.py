@@ -236,7 +236,7 @@ class MeasureTab(QWidget):
             )
             return
         dialog = ExportDialog(
-            Path.home(), annotation.image.name, self, "Report of measurements", MEASUREMENT_FORMATS
+            Path.home(), annotation.image.name, "Report of measurements", MEASUREMENT_FORMATS, self
         )
         dialog.chosen.connect(self._write)
         dialog.open()

@@ -22,7 +22,9 @@ from napari_nucleus.session.rescheme import scheme_change_steps
 from napari_nucleus.session.shelf import Shelf, default_shelf
 from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
+from napari_nucleus.widgets.exported_nuclei import EVERYTHING, ExportedNuclei
 from napari_nucleus.widgets.exporting import Exporting
+from napari_nucleus.widgets.importing import Importing
 from napari_nucleus.widgets.keeping import Keeping
 from napari_nucleus.widgets.keys import KeyBinder, key_card
 from napari_nucleus.widgets.layers import (
@@ -101,6 +103,7 @@ class Workspace:
         self.exporting = Exporting()
         self.exporting.warned.connect(self._warn)
         self.exporting.said.connect(self._say)
+        self.importing = Importing(self)
         self.regions = RegionTools(self)
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
@@ -117,6 +120,7 @@ class Workspace:
         """Let go of the viewer and end the models' processes."""
         self.prefetching.close()
         self.exporting.close()
+        self.importing.close()
         self.opening.close()
         self.series.close()
         self.disarm()
@@ -347,8 +351,15 @@ class Workspace:
 
     # ---- export
 
-    def export(self, folder: Path, stem: str, formats: Collection[str]) -> None:
-        """Write the document's files, some of `io.export.FORMATS`; returns at once.
+    def export(
+        self,
+        folder: Path,
+        stem: str,
+        formats: Collection[str],
+        nuclei: ExportedNuclei = EVERYTHING,
+        simplify: bool = False,
+    ) -> None:
+        """Write the document's files, some of `io.export.WRITTEN`; returns at once.
 
         Raises
         ------
@@ -356,6 +367,5 @@ class Workspace:
             If there is nothing to export, or an export is going on already.
         """
         project = self.keeping.project
-        self.exporting.begin(
-            self.worked_on(), None if project is None else project.path, folder, stem, formats
-        )
+        path = None if project is None else project.path
+        self.exporting.begin(self.worked_on(), path, folder, stem, formats, nuclei, simplify)

@@ -59,7 +59,16 @@ class Driver:
     def export_dialog(self):
         from napari_nucleus.widgets.export_dialog import ExportDialog
 
-        return next(w for w in QApplication.topLevelWidgets() if isinstance(w, ExportDialog))
+        return self._dialog(ExportDialog)
+
+    def import_dialog(self):
+        from napari_nucleus.widgets.import_dialog import ImportDialog
+
+        return self._dialog(ImportDialog)
+
+    def _dialog(self, kind: type):
+        shown = [w for w in QApplication.topLevelWidgets() if isinstance(w, kind)]
+        return next(w for w in shown if w.isVisible())
 
     def pixel(self, point_yx) -> QPoint:
         """Return where on the canvas a level-0 point of the image is."""

@@ -12,9 +12,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_nucleus.errors import ProjectError
+from napari_nucleus.session.preferences import ExportChoices
 from napari_nucleus.session.project import Project
 from napari_nucleus.session.shelf import Shelf
+from napari_nucleus.widgets.exported_nuclei import EVERYTHING
 from napari_nucleus.widgets.image_question import ImageQuestion
+from napari_nucleus.widgets.nuclei_export_dialog import ExportOrder
 from napari_nucleus.widgets.project_dialog import ProjectDialog
 from napari_nucleus.widgets.recent_box import RecentBox
 
@@ -240,7 +243,8 @@ def test_an_export_holds_one_moment_and_edits_go_on(correcting, tmp_path, slow):
     assert correcting.dock.footer.export_bar.isVisible()
     correcting.click(OTHER)
     assert correcting.document.count == 2
-    correcting.dock.footer._export(tmp_path / "out", "y", ("labels",))
+    order = ExportOrder(tmp_path / "out", "y", ("labels",), EVERYTHING)
+    correcting.dock.footer._export(order, ExportChoices())
     assert "export is running" in correcting.warned[-1]
     gate.set()
     correcting.until(lambda: any("1 nucleus written: x.tif" in text for text in correcting.said))

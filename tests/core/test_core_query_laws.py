@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from napari_nucleus.core.query import Query, Unknown, parse
 from napari_nucleus.core.query.grammar import MOST_LETTERS
 from napari_nucleus.core.query.lexicon import phrases
-from napari_nucleus.core.query.parts import EXCLUSIVE
 from napari_nucleus.core.query.query import CLASSES, QUALITIES, Bound, Quality, Relation
+from napari_nucleus.core.query.sentence import EXCLUSIVE
 
 numbers = st.integers(1, 9999).map(float) | st.integers(1, 999).map(lambda n: n / 10)
 shares = st.integers(1, 99).map(lambda n: n / 100)
@@ -58,7 +58,7 @@ def queries(draw):
 
 
 @given(queries())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_what_is_described_is_understood_as_the_same(query):
     found = parse(query.describe())
     assert isinstance(found, Query), (query.describe(), str(found))
@@ -70,7 +70,7 @@ odd = st.sampled_from(["80", "µm²", "µm", "%", ",", "-", ">", "0.5", "(", "li
 
 
 @given(st.text(max_size=MOST_LETTERS + 50) | st.lists(words | odd, max_size=12).map(" ".join))
-@settings(max_examples=500)
+@settings(max_examples=200)
 @example("")
 @example(" \n\t")
 @example("\x00")

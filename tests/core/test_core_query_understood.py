@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from napari_nucleus.core.query import Query, parse
-from napari_nucleus.core.schemes import MONUSAC
 
 UNDERSTOOD = """
 # classes
@@ -65,7 +64,7 @@ not tumour or stroma | -connective -neoplastic all
 large nuclei excluding lymphocytes and fibroblasts | -connective -inflammatory all large
 lymphocytes without the small ones | -small inflammatory
 epithelial cells, but not neoplastic ones | -neoplastic epithelial
-enlarged irregular neoplastic nuclei, excluding lymphocytes and fibroblasts | -connective -inflammatory irregular large neoplastic
+enlarged dark neoplastic nuclei, excluding lymphocytes | -inflammatory dark large neoplastic
 everything except lymphocytes, larger than 80 µm² | -inflammatory all area>80
 # qualities
 large nuclei | all large

@@ -26,7 +26,7 @@ never is. In this notation, ``[x]`` may be missing and ``{x}`` may be repeated::
     within    = ( "within" | "at most" | "more than" | ... ) number unit
     target    = class { ( "and" | "or" ) class } | "other nuclei" | border | edge
     place     = ( "inside" | "in" | "outside" ) border | ( "at" | "on" ) ( border | edge )
-    border    = "the border" | "the tumour border" | "the margin" | "the drawn region" | "the tumour"
+    border    = "the border" | "the tumour margin" | "the drawn region" | "the tumour"
     edge      = "the image edge" | "the edge of the picture" | "the edge"
 
 Parts hold together, except that classes are listed: "and" between two of them means either. "or"
@@ -42,7 +42,7 @@ from collections.abc import Sequence
 
 from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.query.limits import Refused
-from napari_nucleus.core.query.parts import Reader
+from napari_nucleus.core.query.parts import query_of_items
 from napari_nucleus.core.query.query import CLASSES, Query, Unknown
 from napari_nucleus.core.query.tokens import items_of
 from napari_nucleus.core.query.words import lexicon_of
@@ -81,7 +81,7 @@ def parse(
     if strange:
         return Unknown(_named(strange), strange)
     try:
-        return Reader(items, mpp).query(text)
+        return query_of_items(items, mpp, text)
     except Refused as refused:
         return Unknown(str(refused))
 

@@ -68,10 +68,18 @@ class Kind(Enum):
 
 Entry = tuple[str, Kind, Any]
 
+
+def _spelled_out(texts: str) -> Iterator[str]:
+    for text in texts.split("|"):
+        parts = [part.split(",") for part in text.split("+")]
+        yield from (" ".join(words) for words in product(*parts))
+
+
 _CLASSES: dict[str, str] = {
     "neoplastic": "neoplastic|neoplasm|neoplasia|tumor|tumoral|tumorous|cancer|cancerous|carcinoma|"
     "carcinomatous|malignant|malignancy",
-    "inflammatory": "inflammatory|inflammation|immune|lymphocyte|lymphocytic|lymphoid|leukocyte|immunocyte|"
+    "inflammatory": "inflammatory|inflammation|immune|lymphocyte|lymphocytic|lymphoid|leukocyte|"
+    "immunocyte|"
     "leucocyte|white blood cell|plasma cell|plasmacyte|plasmacytic|lymphoplasmacytic|macrophage|"
     "histiocyte|neutrophil|granulocyte|eosinophil|monocyte|mononuclear cell",
     "connective": "connective|connective tissue|stroma|stromal|fibroblast|fibroblastic|fibrocyte|"
@@ -92,7 +100,8 @@ _CLASSES: dict[str, str] = {
     UNCLASSIFIED: "unclassified|not classified|non classified|no class|without class|without any "
     "class|with no class|have no class|has no class|lacking class|unlabeled|not labeled|untyped|"
     "unassigned|class unknown|unknown class|unknown type|of unknown type|unknown|undetermined|"
-    "class not known|not assigned to class|not assigned to any class|not assigned|no,without,without any,missing+label,type,"
+    "class not known|not assigned to class|not assigned to any class|not assigned|no,without,"
+    "without any,missing+label,type,"
     "classification|class missing|missing class|belonging to no class|not belonging to any class|"
     "not in any class",
     "-unclassified": "classified|labeled|with any class",
@@ -105,7 +114,8 @@ _QUALITIES: dict[str, str] = {
     "moderately+size,sized|midsize|midsized",
     "small": "small|little|tiny|smallest|tiniest|minute|shrunken|shrunk|undersized|smallish|"
     "miniature|small,little+size,sized",
-    "round": "round|rounded|circular|rounder|roundish|spherical|roundest|globular|disc shaped|disk shaped|"
+    "round": "round|rounded|circular|rounder|roundish|spherical|roundest|globular|disc shaped|"
+    "disk shaped|"
     "ball shaped",
     "oval": "oval|ovoid|ovoidal|elliptical|elliptic|ellipsoid|ellipsoidal|egg shaped|ovally",
     "elongated": "elongated|elongate|spindle|spindled|spindly|fusiform|long|slender|thin|narrow|"
@@ -132,9 +142,11 @@ _QUALITIES: dict[str, str] = {
     "crowded": "crowded|clustered|clustering|cluster|clump|clumped|packed|aggregated|aggregate|"
     "grouped|bunched|crammed|crowd|close together|lying close together|high density|dense cluster|"
     "densely,tightly,closely,close,dense,tight+packed,arranged,spaced,clustered|"
-    "many,several,lots of+neighbor|in cluster|in clump|in group|in aggregate|in crowd|in dense cluster|in dense group",
+    "many,several,lots of+neighbor|in cluster|in clump|in group|in aggregate|in crowd|"
+    "in dense cluster|in dense group",
     "doubtful": "doubtful|uncertain|unsure|dubious|questionable|ambiguous|in doubt|unreliable|"
-    "insecure|to check|to be checked|to review|to be reviewed|needs,need,needing+review,checking,check,attention,second look|"
+    "insecure|to check|to be checked|to review|to be reviewed|needs,need,needing+review,checking,"
+    "check,attention,second look|"
     "worth checking|doubt|with doubt|low scoring|low,poor+confidence,certainty",
     "-doubtful": "confident|reliable|sure|beyond doubt|undoubted|high scoring|high,good+confidence,"
     "certainty",
@@ -145,8 +157,10 @@ _QUALITIES: dict[str, str] = {
     "-corrected": "uncorrected|unedited|unchanged|unmodified",
     "accepted": "accepted|approved|confirmed|verified|validated|signed off|checked|reviewed",
     "-accepted": "unaccepted|unapproved|unconfirmed|unverified|unchecked|unreviewed",
-    "imported": "imported|from import|from file|from other program|from other tool|from qupath|brought in",
-    "-accepted -corrected -imported": "automatic|automatically|found,predicted,made,segmented,detected+by model",
+    "imported": "imported|from import|from file|from other program|from other tool|from qupath|"
+    "brought in",
+    "-accepted -corrected -imported": "automatic|automatically|found,predicted,made,segmented,"
+    "detected+by model",
     "-accepted -corrected": "untouched|not touched by user|nobody looked at",
 }
 
@@ -166,12 +180,14 @@ _RELATIONS: dict[str, str] = {
     "pressed against|cut by|cut off by|cut off at|clipped by|truncated by|cropped by|crossing|"
     "straddling|crossed by|overlapping with|overlapping|sharing border with|share border with|"
     "that share border with|against",
-    "near": "near|nearby|near to|nearest to|closest to|close|close to|close by|closely to|next to|beside|around|"
+    "near": "near|nearby|near to|nearest to|closest to|close|close to|close by|closely to|next to|"
+    "beside|around|"
     "surrounding|surrounded by|encircled by|neighboring|neighboring on|in vicinity of|in vicinity|"
     "in close vicinity of|vicinity of|in proximity to|in proximity of|in proximity with|"
     "in close proximity to|in close proximity of|proximal to|adjacent|adjacent to|alongside|along|"
     "in neighborhood of|neighbor of|neighbor to|by side of|not far from|not far away from|"
-    "in surroundings of|lining|near by|among|amongst|amid|amidst|in among|in,close to+their,its+vicinity,neighborhood,"
+    "in surroundings of|lining|near by|among|amongst|amid|amidst|in among|in,close to+their,"
+    "its+vicinity,neighborhood,"
     "proximity,surroundings",
     "far": "far|far from|far away|far away from|away from|distant|distant from|distant to|remote|"
     "remote from|well away from|at distance from|distal to|far off|far off from|nowhere near",
@@ -252,10 +268,12 @@ _OTHER: dict[tuple[Kind, Any], str] = {
 
 _GLUE = (
     "these|those|this|it|its|they|them|their|he|she|all|every|each|any|some|everyone|both|"
-    "only|exclusively|please|kindly|me|us|i|i'm|i'd|i'll|i've|we've|that's|it's|they're|there's|we|you|your|our|be|is|are|was|were|been|"
+    "only|exclusively|please|kindly|me|us|i|i'm|i'd|i'll|i've|we've|that's|it's|they're|there's|"
+    "we|you|your|our|be|is|are|was|were|been|"
     "being|am|do|does|did|can|could|would|will|should|shall|must|may|might|want|need|like|wish|"
     "look|looks|looked|see|let|let's|"
-    "show|showing|showed|find|finding|found|display|displaying|segment|segmenting|segmented|mark|marking|select|"
+    "show|showing|showed|find|finding|found|display|displaying|segment|segmenting|segmented|mark|"
+    "marking|select|"
     "selecting|selected|highlight|highlighting|get|give|list|listing|count|counting|locate|"
     "locating|located|identify|identifying|identified|detect|detecting|detected|delineate|pick|"
     "choose|search|filter|query|return|retrieve|fetch|extract|isolate|label|outline all|"
@@ -271,7 +289,8 @@ _GLUE = (
     "somewhat|slightly|mostly|most|clearly|rather|too|highly|pretty|abnormally|markedly|"
     "already|yet|still|now|about|right|just|deep|well|fully|completely|entirely|"
     "approximately|roughly|about|human|user|person|pathologist|someone|somebody|model|anything|"
-    "anyone|detection|instance|component|currently|probably|lying|lie|lies|sitting|sit|situated|placed|positioned|"
+    "anyone|detection|instance|component|currently|probably|lying|lie|lies|sitting|sit|situated|"
+    "placed|positioned|"
     "other|another|at all|of any type|of any kind|of any class|of any size|of all classes|"
     "of all types|of all kinds|regardless of class|at least one|one or more|nearest|"
     "closest|direct|immediate|immediately|directly|value|"
@@ -282,44 +301,43 @@ _GLUE = (
     "nuclear|measured|measuring|estimated|by model|by me"
 )
 
-NUMBER_WORDS: dict[str, float] = {
-    word: float(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen twenty".split()
-    )
-    if value != 1
-} | {
-    word: 10.0 * tens
-    for tens, word in enumerate("thirty forty fifty sixty seventy eighty ninety hundred".split(), 3)
-}
+_UNITS = _spelled_out(
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|"
+    "sixteen|seventeen|eighteen|nineteen"
+)
+_TENS = _spelled_out("ten|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred")
 
-_MICRON = "um|µm|µ|micron|micrometer"
+NUMBER_WORDS: dict[str, float] = {
+    **{word: float(value) for value, word in enumerate(_UNITS) if word != "one"},
+    **{word: 10.0 * tens for tens, word in enumerate(_TENS, 1)},
+}
+"""Numbers in words; "one" is more often a nucleus."""
 
 UNIT_WORDS: dict[str, tuple[str, float]] = {
-    **{name: ("um", 1.0) for name in _MICRON.split("|")},
-    **{name: ("px", 1.0) for name in "px|pixel|pix".split("|")},
-    **{name: ("%", 0.01) for name in "%|percent".split("|")},
-    "mm": ("um", 1000.0),
-    "millimeter": ("um", 1000.0),
-    "nm": ("um", 0.001),
-    "nanometer": ("um", 0.001),
+    **dict.fromkeys(("um", "µm", "µ", "micron", "micrometer"), ("um", 1.0)),
+    **dict.fromkeys(("px", "pixel", "pix"), ("px", 1.0)),
+    **dict.fromkeys(("%", "percent"), ("%", 0.01)),
+    **dict.fromkeys(("mm", "millimeter"), ("um", 1000.0)),
+    **dict.fromkeys(("nm", "nanometer"), ("um", 0.001)),
 }
 """Units: what they measure in, and how much of it."""
 
 KNOWN_OTHERWISE = frozenset(
-    "tumeur tumeurs tumore tumori tumores nucleo nucleos nucleon nucleons nucleas nucleole "
-    "accented annular attacked birder boarder bonder borer breath caner canker cankerous canner "
-    "canter certainly chancer cheeked clammed closet clouted clutter conclave confidant contract "
-    "contracting convective cramped crocked crowed crowned defection dejection densify detention "
-    "dispensed ecliptic ecliptical flustered glans hypertense immure imparted incense indebted "
-    "interlace lacing largess leaking leaning leaping leasing lending licking linger loading "
-    "locking lodger logger lounger loving marlin martin marvin meddling microphage needless "
-    "neurosis neurotic outlive outlived sanding searing sender shading shaking shaping shaving "
-    "shearing shingles slander smeller snoring soaring solidary solidify souring sparing spender "
-    "staring stoma stomal straining strained stranding struma swindle timorous unaccented "
-    "uncharged vehicular bought chipped clapped chopped copped dearth drying dyeing jointed liking "
-    "linking messing bedside aground chucking scorned shingle suction strangle needling violent".split()
+    _spelled_out(
+        "accented|aground|annular|attacked|bedside|birder|boarder|bonder|borer|bought|breath|caner|"
+        "canker|cankerous|canner|canter|certainly|chancer|cheeked|chipped|chopped|chucking|clammed|"
+        "clapped|closet|clouted|clutter|conclave|confidant|contract|contracting|convective|copped|"
+        "cramped|crocked|crowed|crowned|dearth|defection|dejection|densify|detention|dispensed|"
+        "drying|dyeing|ecliptic|ecliptical|flustered|glans|hypertense|immure|imparted|incense|"
+        "indebted|interlace|jointed|lacing|largess|leaking|leaning|leaping|leasing|lending|licking|"
+        "liking|linger|linking|loading|locking|lodger|logger|lounger|loving|marlin|martin|marvin|"
+        "meddling|messing|microphage|needless|needling|neurosis|neurotic|nucleas|nucleo|nucleole|"
+        "nucleon|nucleons|nucleos|outlive|outlived|sanding|scorned|searing|sender|shading|shaking|"
+        "shaping|shaving|shearing|shingle|shingles|slander|smeller|snoring|soaring|solidary|"
+        "solidify|souring|sparing|spender|staring|stoma|stomal|strained|straining|stranding|"
+        "strangle|struma|suction|swindle|timorous|tumeur|tumeurs|tumore|tumores|tumori|unaccented|"
+        "uncharged|vehicular|violent"
+    )
 )
 """Words that are one letter from a known one and mean something else."""
 
@@ -338,9 +356,3 @@ def phrases() -> Iterator[Entry]:
             yield phrase, kind, value
     for phrase in _spelled_out(_GLUE):
         yield phrase, Kind.GLUE, None
-
-
-def _spelled_out(texts: str) -> Iterator[str]:
-    for text in texts.split("|"):
-        parts = [part.split(",") for part in text.split("+")]
-        yield from (" ".join(words) for words in product(*parts))

@@ -19,6 +19,9 @@ _FLIPPED = {">": "<", "<": ">", ">=": "<=", "<=": ">="}
 _NOT = {">": "<=", "<": ">=", ">=": "<", "<=": ">"}
 _INCLUDED = {">": ">=", "<": "<=", ">=": ">=", "<=": "<="}
 
+LARGEST = 1e6
+"""No distance in µm, and no area of a nucleus in µm², is larger."""
+
 _SHARES = ("eccentricity", "solidity", "score")
 """Attributes that are numbers in 0–1."""
 
@@ -74,7 +77,7 @@ class Limit:
         value = self.ends[0][1]
         if self.unit is None:
             raise Refused(f"{value:g} what? A distance needs a unit, such as {value:g} µm")
-        return value * _factor(self.unit, mpp, 1)
+        return _possible("", value * _factor(self.unit, mpp, 1))
 
 
 def skip(items: Sequence[Item], at: int, *kinds: Kind) -> int:
@@ -180,11 +183,9 @@ def _after_number(items: Sequence[Item], at: int) -> Limit | None:
         else:
             at += 2
         return Limit(tuple(ends), unit, attribute, False, False, at)
-    if _is(items, at, Kind.COMPARE) and items[at].value(Kind.COMPARE) in (">=", "<="):
-        if number_at(items, at + 1) is None:  # "12 µm at least"
-            return Limit(
-                ((items[at].value(Kind.COMPARE), value),), unit, None, False, False, at + 1
-            )
+    op = items[at].value(Kind.COMPARE) if _is(items, at, Kind.COMPARE) else None
+    if op in (">=", "<=") and number_at(items, at + 1) is None:  # "12 µm at least"
+        return Limit(((op, value),), unit, None, False, False, at + 1)
     if not _is(items, at, Kind.OR, Kind.AND):
         return None
     item = items[at + 1] if at + 1 < len(items) else Item("")
@@ -257,7 +258,16 @@ def bounds_of(limit: Limit, mpp: float | None, usual: tuple[str, float] | None) 
         unit = unit if unit is not None or usual is None or usual[1] == 1 else usual
     power = 2 if attribute == "area" else 1
     factor = 1.0 if unit is None else _factor(unit, mpp, power)
-    return [Bound(attribute, op, value * factor) for op, value in limit.ends]
+    return [Bound(attribute, op, _possible(op, value * factor)) for op, value in limit.ends]
+
+
+def _possible(op: str, value: float) -> float:
+    """Return a size or distance, or refuse one that no nucleus can keep to."""
+    if value > LARGEST:
+        raise Refused(f"{value:g} is more than any slide has")
+    if value == 0 and op.startswith("<"):
+        raise Refused("no nucleus is smaller than nothing")
+    return value
 
 
 def _factor(unit: tuple[str, float], mpp: float | None, power: int) -> float:
@@ -267,7 +277,7 @@ def _factor(unit: tuple[str, float], mpp: float | None, power: int) -> float:
         if mpp is None:
             raise Refused("pixels say nothing while the pixel size is unknown; say it in µm")
         return mpp**power
-    if name == "um2" and power == 1 or name == "um" and power == 2 and factor != 1:
+    if (name == "um2" and power == 1) or (name == "um" and power == 2 and factor != 1):
         raise Refused("a length and an area were mixed up: lengths are in µm, areas in µm²")
     return factor
 

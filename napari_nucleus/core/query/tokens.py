@@ -35,7 +35,7 @@ _SQUARED = re.compile(r"(?:\s*\^\s*2|2|\s*\*\*\s*2|\s*squared?\b)(?!\d)")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
 
 _SIGNS: dict[str, Meaning] = {
-    **{sign: (Kind.COMMA, None) for sign in ",;.:()[]!?\"'–—|“”„"},
+    **dict.fromkeys(",;.:()[]!?\"'–—|“”„", (Kind.COMMA, None)),
     "&": (Kind.AND, None),
     "/": (Kind.OR, None),
     "+": (Kind.AND, None),

@@ -104,7 +104,7 @@ def read_labels(
         If the file cannot be read, holds no label map, or is not of the image's size.
     """
     name = Path(path).name
-    array, pixel_size = read_plane(path)
+    array, pixel_size = read_plane(path, flat=True)
     labels = check_labels(array, name)
     if not labels.size:
         raise LabelsError(f"{name}: the label map has no pixels (shape {labels.shape}).")
@@ -116,15 +116,22 @@ def read_labels(
     return LabelFile(labels, pixel_size)
 
 
-def read_plane(path: str | os.PathLike[str]) -> tuple[NDArray, PixelSize]:
+def read_plane(path: str | os.PathLike[str], flat: bool = False) -> tuple[NDArray, PixelSize]:
     """Return the numbers in a TIFF, PNG or NPY file, whatever they mean, and its pixel size.
+
+    Parameters
+    ----------
+    path
+        The file.
+    flat
+        Refuse what is no single plane before its pixels are read.
 
     Raises
     ------
     LabelsError
         If the file cannot be read.
     """
-    with open_labels(path, flat=False) as found:
+    with open_labels(path, flat) as found:
         array = found.array
         size = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))
         if size > MOST_HELD:
@@ -226,7 +233,8 @@ def _tiff_pixels(tiff: tifffile.TiffFile, name: str, flat: bool) -> NDArray | La
             f"{name}: {series.shape} pixels are too many to be read at once; save it as a tiled "
             "TIFF."
         )
-    return _one_plane(series.asarray())
+    array = series.asarray()
+    return label_plane(array, name, axes)[:] if flat else _one_plane(array)
 
 
 def _text_in(tiff: tifffile.TiffFile) -> str:

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from napari_nucleus.core.classes import PANNUKE
+from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.errors import AnnotationError, LabelsError
+from napari_nucleus.io import labels as labels_module
+from napari_nucleus.io.formats.base import Export
+from napari_nucleus.io.formats.label_tiff import read_label_file, write_label_tiff
+from napari_nucleus.io.formats.ome_tiff import write_ome_tiff
 from napari_nucleus.io.images import open_image
-from napari_nucleus.io.labels import provenance_in, read_labels, write_labels
+from napari_nucleus.io.label_planes import LabelPlane
+from napari_nucleus.io.labels import open_labels, provenance_in, read_labels, write_labels
+from napari_nucleus.io.results import result_of_labels
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.2498, 0.499, 1 / 3, 2.0])
@@ -42,11 +51,52 @@ def test_an_unknown_pixel_size_stays_unknown(tmp_path, labels):
     assert read_labels(tmp_path / "a.tif").mpp is None
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32, np.float32])
-def test_tiff_labels_of_any_type_are_read(tmp_path, dtype):
+DTYPES = [
+    "i1",
+    "u1",
+    "<i2",
+    ">i2",
+    "<u2",
+    ">u2",
+    "<i4",
+    ">i4",
+    "u4",
+    "i8",
+    ">u8",
+    "f2",
+    "f4",
+    ">f8",
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_labels_of_any_type_are_read(tmp_path, dtype, suffix):
     labels = (np.arange(12).reshape(3, 4) % 5).astype(dtype)
-    tifffile.imwrite(tmp_path / "a.tif", labels[None], photometric="minisblack")
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif").labels, labels)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(path, labels)
+    else:
+        byteorder = ">" if dtype.startswith(">") else "<"
+        tifffile.imwrite(path, labels[None], photometric="minisblack", byteorder=byteorder)
+    np.testing.assert_array_equal(read_labels(path).labels, labels)
+    found = read_label_file(path)
+    np.testing.assert_array_equal(found.to_result().labels, labels)
+    assert found.ids.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy", "png"])
+def test_parts_of_a_mask_of_two_values_are_nuclei_each(tmp_path, suffix):
+    mask = np.zeros((9, 9), bool)
+    mask[1:3, 1:3] = mask[5:8, 5:8] = True
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "tif":
+        tifffile.imwrite(path, mask)
+    elif suffix == "npy":
+        np.save(path, mask)
+    else:
+        Image.fromarray(mask).save(path)
+    assert read_label_file(path).nuclei.areas.tolist() == [4, 9]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -86,6 +136,12 @@ def half_of(array):
     return write
 
 
+def two_pictures(path):
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(np.zeros((9, 8), np.uint16))
+        tiff.write(np.zeros((7, 6), np.uint16))
+
+
 NOISE = np.random.default_rng(0).integers(0, 99, (64, 64)).astype(np.uint16)
 
 
@@ -99,7 +155,14 @@ NOISE = np.random.default_rng(0).integers(0, 99, (64, 64)).astype(np.uint16)
         (save_npy(np.full((2, 2), -1)), "negative id -1"),
         (save_npy(np.array([[0.5]])), "0.5 is not a whole number"),
         (save_npy(np.array([[np.nan]])), "NaN"),
+        (save_npy(np.array([[1e30]])), r"id 1e\+30 is above 2147483647"),
+        (save_npy(np.array([[2**31]])), "id 2147483648 is above 2147483647"),
+        (save_npy(np.array([[2**63]], np.uint64)), "id 9223372036854775808 is above"),
+        (save_npy(np.zeros((2, 2), complex)), "complex128 cannot hold"),
         (save_npy(np.zeros((2, 2, 3), int)), r"2 dimensions.*\(2, 2, 3\)"),
+        (lambda path: tifffile.imwrite(path, np.zeros((5, 9, 8), np.uint16)), "holds 5 planes"),
+        (lambda path: tifffile.imwrite(path, np.zeros((9, 8, 3), np.uint8)), r"\(9, 8, 3\)"),
+        (lambda path: two_pictures(path), r"2 pictures \(\(9, 8\), \(7, 6\)"),
         (save_npy(np.zeros((0, 4), int)), "no pixels"),
         (save_npy(np.array([[object()]])), "damaged or cannot be read"),
         (lambda path: Image.new("RGB", (4, 4)).save(path, "PNG"), r"\(4, 4, 3\)"),
@@ -146,3 +209,121 @@ def test_what_made_a_label_map_is_read_back_from_it(tmp_path):
     assert provenance_in(tmp_path / "a.npy") == {}
     with pytest.raises(LabelsError, match=r"none\.tif"):
         provenance_in(tmp_path / "none.tif")
+
+
+@pytest.mark.parametrize("write", [write_label_tiff, write_ome_tiff])
+def test_large_tiled_files_are_read_in_pieces_and_give_the_same(
+    tmp_path, result, write, monkeypatch
+):
+    path = tmp_path / "a.ome.tif"
+    write(path, result, Export())
+    whole = read_label_file(path)
+    monkeypatch.setattr(labels_module, "HELD_AT_ONCE", 0)
+    monkeypatch.setattr("napari_nucleus.core.label_runs.STRIP_PIXELS", 7 * 60)
+    monkeypatch.setattr("napari_nucleus.io.annotation_file.MASK_BLOCK", 16)
+    with open_labels(path) as opened:
+        assert isinstance(opened.array, LabelPlane)
+    found = read_label_file(path)
+    np.testing.assert_array_equal(found.to_result().labels, result.labels)
+    for name in ("ids", "class_ids", "scores"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    assert found.shape == result.shape
+
+
+@pytest.mark.parametrize("bad", [-4, 2**31])
+def test_ids_that_cannot_be_are_refused_in_pieces_too(tmp_path, bad, monkeypatch):
+    labels = np.zeros((40, 60), np.int64)
+    labels[30, 50] = bad
+    tifffile.imwrite(tmp_path / "a.tif", labels, tile=(16, 16))
+    monkeypatch.setattr(labels_module, "HELD_AT_ONCE", 0)
+    with pytest.raises(LabelsError, match=f"a.tif: .*id {bad}"):
+        read_label_file(tmp_path / "a.tif")
+
+
+def test_labels_too_large_for_nuclei_are_left_out_and_told(tmp_path):
+    labels = np.zeros((10, 5000), np.uint8)
+    labels[2, :] = 1
+    labels[5:8, 40:43] = 2
+    np.save(tmp_path / "a.npy", labels)
+    found = read_label_file(tmp_path / "a.npy")
+    assert found.ids.tolist() == [2]
+    assert len(found.notes) == 1
+    assert "larger than 4,096 pixels" in found.notes[0]
+
+
+def with_tag(path, code, value):
+    """Change a number in the header of a TIFF that is there."""
+    with tifffile.TiffFile(path) as tiff:
+        tag = tiff.pages.first.tags[code]
+        place, kind = tag.valueoffset, {3: "<H", 4: "<I"}[int(tag.dtype)]
+    with open(path, "r+b") as file:
+        file.seek(place)
+        file.write(struct.pack(kind, value))
+
+
+@pytest.mark.parametrize(
+    ("height", "tile", "message"),
+    [
+        (2**30, 16, "cannot be true"),
+        (65_000, 16, "too many to be read at once"),
+        (64, 2**14, "cannot be true"),
+    ],
+)
+def test_a_header_that_claims_too_much_is_refused_before_it_is_read(
+    tmp_path, height, tile, message
+):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((70_000, 16), np.uint16), tile=(16, 16))
+    for code, value in ((257, height), (256, 65_000), (322, tile), (323, tile)):
+        with_tag(path, code, value)
+    with pytest.raises(LabelsError, match=f"a.tif: .*{message}"):
+        read_labels(path)
+
+
+def test_classes_and_scores_stand_beside_the_pixels_as_plain_json(tmp_path, result):
+    write_label_tiff(tmp_path / "a.tif", result)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        table = json.loads(tiff.pages.first.description)["nuclei"]
+    assert table["ids"] == result.ids.tolist()
+    assert table["classes"] == result.class_ids.tolist()
+    assert table["scores"] == pytest.approx([0.91, 0.5, None, None, 1.0, None])
+    assert [c["name"] for c in table["scheme"]["classes"]] == list(result.scheme.names)
+    assert provenance_in(tmp_path / "a.tif") == result.provenance
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"ids": [1, 2], "classes": [1], "scores": [None, None]},
+        {"ids": [1], "classes": [[]], "scores": [None]},
+        {"ids": ["x"], "classes": [1], "scores": [None]},
+        {"ids": 3, "classes": 3, "scores": 3},
+        {"ids": [1], "classes": [1], "scores": [None], "scheme": {"classes": [{}]}},
+    ],
+)
+def test_a_damaged_table_costs_the_classes_but_not_the_nuclei(tmp_path, table):
+    path = tmp_path / "a.tif"
+    write_label_tiff(path, result_of_labels(np.eye(3, dtype=int), PANNUKE, {1: 1}))
+    with tifffile.TiffFile(path) as tiff:
+        scheme = json.loads(tiff.pages.first.description)["nuclei"]["scheme"]
+    text = json.dumps({"nuclei": {"scheme": scheme, **table}})
+    tifffile.imwrite(path, np.eye(3, dtype=np.uint16), description=text, metadata=None)
+    found = read_label_file(path)
+    assert found.ids.tolist() == [1]
+    assert not found.class_ids.any()
+    assert len(found.notes) == 1
+    assert "a.tif: its classes cannot be read" in found.notes[0]
+
+
+def test_scores_outside_of_0_to_1_and_ids_that_are_not_there_do_no_harm(tmp_path):
+    path = tmp_path / "a.tif"
+    write_label_tiff(path, result_of_labels(np.eye(3, dtype=int), PANNUKE, {1: 1}))
+    with tifffile.TiffFile(path) as tiff:
+        value = json.loads(tiff.pages.first.description)
+    value["nuclei"] |= {"ids": [1, 99], "classes": [1, 1], "scores": [7.0, 0.5]}
+    description = json.dumps(value)
+    tifffile.imwrite(path, np.eye(3, dtype=np.uint16), description=description, metadata=None)
+    found = read_label_file(path)
+    assert found.ids.tolist() == [1]
+    assert found.scores.tolist() == [1.0]
+    assert isinstance(found.nuclei, Nuclei)

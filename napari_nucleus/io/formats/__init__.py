@@ -12,11 +12,23 @@ from typing import Any
 from napari_nucleus.errors import AnnotationError, NucleusError
 from napari_nucleus.io.annotation_file import AnnotationFile
 from napari_nucleus.io.formats.base import Export, Format, Keeps
+from napari_nucleus.io.formats.cellpose import CELLPOSE
+from napari_nucleus.io.formats.coco import COCO, COCO_POLYGONS
+from napari_nucleus.io.formats.dsa import DSA
 from napari_nucleus.io.formats.geojson import GEOJSON, GEOJSON_GZ
+from napari_nucleus.io.formats.geoparquet import GEOPARQUET
+from napari_nucleus.io.formats.hovernet import HOVERNET
+from napari_nucleus.io.formats.hovernet_mat import HOVERNET_MAT
+from napari_nucleus.io.formats.imagej import IMAGEJ
+from napari_nucleus.io.formats.imagescope import IMAGESCOPE
 from napari_nucleus.io.formats.json_files import load_json
 from napari_nucleus.io.formats.label_tiff import LABELS
+from napari_nucleus.io.formats.ome_tiff import OME_TIFF
+from napari_nucleus.io.formats.ome_zarr import OME_ZARR, OME_ZARR_04
 from napari_nucleus.io.formats.overlay import OVERLAY
+from napari_nucleus.io.formats.pannuke import PANNUKE_ARRAYS
 from napari_nucleus.io.formats.table import CSV
+from napari_nucleus.io.formats.tiatoolbox import TIATOOLBOX
 
 __all__ = [
     "FORMATS",
@@ -32,9 +44,23 @@ FORMATS: Mapping[str, Format] = {
     f.name: f
     for f in (
         LABELS,
+        OME_TIFF,
+        OME_ZARR,
+        OME_ZARR_04,
         GEOJSON,
         GEOJSON_GZ,
         CSV,
+        COCO,
+        COCO_POLYGONS,
+        HOVERNET,
+        HOVERNET_MAT,
+        PANNUKE_ARRAYS,
+        CELLPOSE,
+        DSA,
+        GEOPARQUET,
+        IMAGEJ,
+        IMAGESCOPE,
+        TIATOOLBOX,
         OVERLAY,
     )
 }
@@ -56,20 +82,42 @@ def format_named(name: str) -> Format:
 
 
 def format_of_path(path: Path) -> Format:
-    """Return the format that files to be written with this name have, the longest ending first.
+    """Return the format that files to be written with this name have.
+
+    That whose own ending is the longest that the name has; else the only one that reads such
+    files, if what it writes is of that kind too (a label TIFF can be called ``.tiff``, but no
+    ``.png``).
 
     Raises
     ------
     AnnotationError
-        If no format has this ending.
+        If there is none, or several.
     """
-    fitting = [f for f in FORMATS.values() if f.write is not None and f.fits(path.name)]
-    if not fitting:
-        endings = ", ".join(dict.fromkeys(f.ending for f in FORMATS.values() if f.write))
+    low = path.name.casefold()
+    written = [f for f in FORMATS.values() if f.write is not None]
+    own = [f for f in written if low.endswith(f.ending)]
+    if own:
+        return max(own, key=lambda f: len(f.ending))
+    fitting = [f for f in written if any(low.endswith(e) and _alike(e, f) for e in f.endings)]
+    longest = max((f.matched(low) for f in fitting), default=0)
+    fitting = [f for f in fitting if f.matched(low) == longest]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(f.name for f in fitting)
         raise AnnotationError(
-            f"{path.name}: no annotation format is written with this ending ({endings}); name one."
+            f"{path.name}: several annotation formats have this ending ({names}); name one."
         )
-    return max(fitting, key=lambda f: f.matched(path.name))
+    endings = ", ".join(dict.fromkeys(f.ending for f in written))
+    raise AnnotationError(
+        f"{path.name}: no annotation format is written with this ending ({endings}); name one."
+    )
+
+
+def _alike(ending: str, one: Format) -> bool:
+    """Return True if an ending is a longer or shorter word for what a format writes."""
+    a, b = ending.rpartition(".")[2], one.ending.rpartition(".")[2]
+    return a.startswith(b) or b.startswith(a) or a.endswith(b) or b.endswith(a)
 
 
 def read_annotations(path: Path, wanted: Format | None = None) -> AnnotationFile:

@@ -53,7 +53,7 @@ class History:
     def record_in_steps(
         self, name: str, edits: Iterable[Edit]
     ) -> Generator[None, None, tuple[int | None, Touched]]:
-        """Do as `record`, pausing after each edit.
+        """Do as `record`, pausing after each edit, also after an empty one, which is no edit.
 
         It is one transaction all the same: nothing else may be written while it pauses, and if the
         generator is closed, nothing has happened.
@@ -61,11 +61,12 @@ class History:
         action_id, touched = None, Touched()
         with self._store.transaction():
             for edit in edits:
-                if action_id is None:
-                    action_id = self._store.add_action(name)
-                apply_edit(self._store, edit)
-                self._store.add_edit(action_id, edit)
-                touched.add(edit)
+                if edit:
+                    if action_id is None:
+                        action_id = self._store.add_action(name)
+                    apply_edit(self._store, edit)
+                    self._store.add_edit(action_id, edit)
+                    touched.add(edit)
                 yield
         return action_id, touched
 

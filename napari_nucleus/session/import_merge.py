@@ -61,15 +61,13 @@ class Merge:
     changed: list[int] = field(default_factory=list)
 
     def edits(self) -> Iterator[Edit]:
-        """Yield the edits; each must be made before the next is asked for."""
+        """Yield the edits, some empty; each must be made before the next is asked for."""
         ids = np.array(list(self.takers), np.int64)
         rows = np.array(list(self.takers.values()), np.int64)
         batches = list(batches_of(self.incoming.nuclei.select(rows), TILE_SIZE))
         for make in (self._giving_up, self._taking):
             for batch in batches:
-                edit = make(ids[batch].tolist(), rows[batch].tolist())
-                if edit:
-                    yield edit
+                yield make(ids[batch].tolist(), rows[batch].tolist())
 
     def _giving_up(self, ids: list[int], of_batch: list[int]) -> Edit:
         """Return the pixels that nuclei have and will not have."""

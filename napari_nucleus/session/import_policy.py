@@ -193,7 +193,7 @@ def _removal(document: Document, going: set[int], tally: _Tally) -> Iterator[Edi
 def _entering(
     document: Document, incoming: Incoming, ids: NDArray[np.int64], tally: _Tally
 ) -> Iterator[Edit]:
-    """Yield edits that let nuclei take background, square by square."""
+    """Yield edits that let nuclei take background, square by square; some are empty."""
     for index in batches_of(incoming.nuclei, TILE_SIZE):
         placed = place_nuclei(
             document.store,
@@ -203,8 +203,7 @@ def _entering(
             NucleusState.IMPORTED,
         )
         tally.placed.append(placed)
-        if placed.edit:
-            yield placed.edit
+        yield placed.edit
 
 
 @dataclass(eq=False)

@@ -371,7 +371,8 @@ def test_a_large_import_pauses_between_squares_and_is_one_step(policy):
     file = incoming(batch(*moved), shape=(2000, 2000))
     steps = import_incoming_in_steps(document, file, policy)
     pauses = sum(1 for _ in steps)
-    assert pauses >= (16 if policy is not ADD else 0)
+    # Squares in which nothing changes are pauses as well.
+    assert pauses >= 16
     if policy is not ADD:
         assert sorted(row.box for row in document.rows()) == sorted(moved)
         document.undo()

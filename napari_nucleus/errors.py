@@ -16,6 +16,7 @@ __all__ = [
     "ModelError",
     "NucleusError",
     "ProjectError",
+    "QueryError",
     "WeightsError",
 ]
 
@@ -54,6 +55,10 @@ class WeightsError(ModelError):
 
 class EditRefusedError(NucleusError):
     """An edit that was not made; the document is as it was before."""
+
+
+class QueryError(NucleusError):
+    """A question about nuclei that was not understood, or cannot be answered on what is there."""
 
 
 class HostError(NucleusError):

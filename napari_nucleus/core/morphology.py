@@ -245,17 +245,29 @@ def _perimeter(
 def _hull_area(number: NDArray, rows: NDArray, columns: NDArray, n: int) -> NDArray[np.float64]:
     """Return the area of the convex hull of the pixel squares of each nucleus.
 
-    The outer corners of the first and last pixel of each row span it.
+    The outermost corners at each height span it. Most lie inside of the line between the corners
+    above and below, and are left out: to find the hull of all takes two and a half times as long.
     """
     new_row = (np.diff(number) != 0) | (np.diff(rows) != 0)
     first = np.append(0, np.flatnonzero(new_row) + 1)
     last = np.append(first[1:], len(rows)) - 1
-    left, right, top = columns[first], columns[last] + 1, rows[first]
-    x = np.column_stack([left, left, right, right])
-    y = np.column_stack([top, top + 1, top, top + 1])
+    of, top, left, right = number[first], rows[first], columns[first], columns[last] + 1
+    # A row ends a stretch if the one below is empty, or of another nucleus.
+    follows = np.append(False, (of[1:] == of[:-1]) & (top[1:] == top[:-1] + 1))
+    ends = np.append(~follows[1:], True)
+    upper_left = np.where(follows, np.minimum(left, np.roll(left, 1)), left)
+    upper_right = np.where(follows, np.maximum(right, np.roll(right, 1)), right)
+    x = np.column_stack([upper_left, upper_right, left, right])
+    y = np.column_stack([top, top, top + 1, top + 1])
+    kept = np.column_stack([np.ones((len(first), 2), bool), ends, ends])
+    inner = np.flatnonzero(follows & ~ends)
+    for side, sign in ((0, 1), (1, -1)):
+        bent = sign * (2 * x[inner, side] - x[inner - 1, side] - x[inner + 1, side])
+        kept[inner, side] = bent < 0
+    points = np.bincount(of, kept.sum(axis=1), n).astype(np.int64)
     lines = shapely.from_ragged_array(
         shapely.GeometryType.LINESTRING,
-        np.column_stack([x.ravel(), y.ravel()]).astype(np.float64),
-        (np.append(0, np.cumsum(4 * np.bincount(number[first], minlength=n))),),
+        np.column_stack([x[kept], y[kept]]).astype(np.float64),
+        (np.append(0, np.cumsum(points)),),
     )
     return shapely.area(shapely.convex_hull(lines))

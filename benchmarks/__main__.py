@@ -11,6 +11,7 @@ NAMES = (
     "watershed",
     "tme",
     "polygons",
+    "exports",
     "document",
     "generator",
     "nano",

@@ -145,9 +145,14 @@ class TestReading:
         properties = {
             "objectType": "detection",
             "classification": {"name": "Kind A", "color": [1, 2, 3]},
+            "measurements": {"Score": 0.25},
+            "metadata": {"id": "70000"},
         }
         make_store(tmp_path / "a.db", annotations=[(packed(SQUARE), json.dumps(properties))])
-        kind = read_tiatoolbox(tmp_path / "a.db").scheme.by_name("Kind A")
+        found = read_tiatoolbox(tmp_path / "a.db")
+        assert found.ids.tolist() == [70_000]
+        assert found.scores.tolist() == [0.25]
+        kind = found.scheme.by_name("Kind A")
         assert kind is not None
         assert kind.color == (1, 2, 3)
 

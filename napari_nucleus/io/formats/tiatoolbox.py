@@ -199,7 +199,7 @@ def _read(store: sqlite3.Connection, name: str) -> AnnotationFile:
     notes = [f"{name}: {others:,} annotations are no polygons; left out."] if others else []
     stated = stated_in_text(kept.get(OUR_KEY), name)
     properties = [value if isinstance(value, dict) else {} for value in values]
-    ids = [whole_in(p.get("id")) for p in properties]
+    ids = [_id(p) for p in properties]
     labels = [next((p[k] for k in CLASSES if k in p), None) for p in properties]
     classes, colors = class_names_in(labels, stated.get("scheme"), name, notes)
     return of_polygons(
@@ -239,9 +239,23 @@ def _value(text: Any) -> Any:
         return None
 
 
+def _id(properties: Mapping[str, Any]) -> int | None:
+    """Return the id in properties, or in the metadata that detections of QuPath have in them."""
+    metadata = properties.get("metadata")
+    inner = metadata.get("id") if isinstance(metadata, dict) else None
+    return whole_in(properties.get("id", inner))
+
+
 def _score(properties: Mapping[str, Any]) -> float:
-    found = (number_in(properties[k]) for k in SCORES if k in properties)
-    return next((v for v in found if v is not None), float("nan"))
+    """Return the score in properties, or in the measurements that detections have in them."""
+    measured = properties.get("measurements")
+    for values in (properties, measured if isinstance(measured, dict) else {}):
+        low = {key.casefold(): value for key, value in values.items()}
+        found = (number_in(low[k]) for k in SCORES if k in low)
+        score = next((v for v in found if v is not None), None)
+        if score is not None:
+            return score
+    return float("nan")
 
 
 TIATOOLBOX = Format(

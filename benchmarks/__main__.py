@@ -11,6 +11,7 @@ NAMES = (
     "watershed",
     "tme",
     "polygons",
+    "coco",
     "exports",
     "document",
     "generator",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.segmentation import find_boundaries
 
+from benchmarks.fields import nuclei_field
 from napari_nucleus.errors import AnnotationError, NucleusError
 from napari_nucleus.io.formats import read_annotations
 from napari_nucleus.io.formats.base import Export
@@ -101,6 +103,20 @@ def test_more_nuclei_than_16_bits_count_are_saved_with_32(result, tmp_path):
     assert load_dict(tmp_path / "a_seg.npy")["masks"].dtype == np.uint32
     found = read_annotations(tmp_path / "a_seg.npy")
     assert found.ids[-1] == 70_000
+
+
+def test_outlines_of_large_maps_are_those_of_skimage(result, tmp_path):
+    labels = nuclei_field(1100)
+    write_cellpose(tmp_path / "a_seg.npy", result_of_labels(labels, result.scheme))
+    value = load_dict(tmp_path / "a_seg.npy")
+    inner = find_boundaries(labels, mode="inner")
+    np.testing.assert_array_equal(value["outlines"], value["masks"] * inner)
+
+
+def test_an_image_that_is_too_large_for_a_file_is_refused(result, tmp_path):
+    with pytest.raises(AnnotationError, match=r"a_seg\.npy: 40,000 x 40,000 pixels"):
+        write_cellpose(tmp_path / "a_seg.npy", replace(result, shape=(40_000, 40_000)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_cellpose_is_read(of_cellpose, tmp_path):

@@ -193,6 +193,12 @@ def test_an_index_that_does_not_say_where_tiles_lie_is_refused(folder, tiles):
         read_pannuke(folder)
 
 
+def test_a_damaged_index_is_refused_with_the_name_of_its_folder(folder):
+    (folder / "index.json").write_bytes(b"{")
+    with pytest.raises(AnnotationError, match=r"a_pannuke: index\.json: is no JSON"):
+        read_pannuke(folder)
+
+
 def test_a_folder_without_masks_is_refused(folder):
     (folder / "masks.npy").unlink()
     with pytest.raises(AnnotationError, match=r"has no file 'masks\.npy'"):

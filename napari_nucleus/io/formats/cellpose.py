@@ -30,10 +30,16 @@ from napari_nucleus.io.formats.members import (
     provenance_in,
     scheme_in,
 )
-from napari_nucleus.io.formats.numpy_pickles import holds_objects, load_dict
+from napari_nucleus.io.formats.numpy_pickles import LARGEST_FILE, holds_objects, load_dict
 from napari_nucleus.io.results import SegmentationResult
 
 __all__ = ["CELLPOSE", "read_cellpose", "write_cellpose"]
+
+STRIP = 1024
+"""Rows that are worked on at a time."""
+
+ROOM = 2**26
+"""Bytes of a file for all but its two maps."""
 
 
 def write_cellpose(
@@ -44,19 +50,21 @@ def write_cellpose(
     Raises
     ------
     AnnotationError
-        If the file cannot be written.
+        If the file cannot be written, or the image is too large for the format.
     """
-    from skimage.segmentation import find_boundaries
-
-    n = len(result)
-    labels = label_map(result, export)
-    numbers = np.searchsorted(result.ids, labels) + 1
-    masks = np.where(labels > 0, numbers, 0).astype(np.uint16 if n < 2**16 - 1 else np.uint32)
+    n, (height, width) = len(result), result.shape
+    dtype = np.uint16 if n < 2**16 - 1 else np.uint32
+    if 2 * height * width * np.dtype(dtype).itemsize > LARGEST_FILE - ROOM:
+        raise AnnotationError(
+            f"{Path(path).name}: {width:,} x {height:,} pixels are more than a file of Cellpose's "
+            "holds; nothing was written. Choose a label TIFF, or a region."
+        )
+    masks = label_map(result, export, numbered=True).astype(dtype)
     export.cancel.check()
     diameter = 2 * np.sqrt(np.median(result.table.areas) / np.pi) if n else np.nan
     colors = [result.scheme.color_of(int(c)) for c in result.class_ids]
     value = {
-        "outlines": masks * find_boundaries(masks, mode="inner"),
+        "outlines": _outlines(masks),
         "masks": masks,
         "chan_choose": [0, 0],
         "ismanual": np.zeros(n, bool),
@@ -72,6 +80,23 @@ def write_cellpose(
     with replacing(path) as file:
         # Numpy saves a dict as the one object of an array.
         np.save(file, np.array(value, object), allow_pickle=True)
+
+
+def _outlines(masks: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Return the masks where one of the four neighbours in the image is another, 0 elsewhere."""
+    outlines = np.zeros_like(masks)
+    for top in range(0, len(masks), STRIP):
+        first = max(top - 1, 0)
+        strip = masks[first : top + STRIP + 1]
+        edge: NDArray[np.bool_] = np.zeros(strip.shape, bool)
+        down, right = strip[1:] != strip[:-1], strip[:, 1:] != strip[:, :-1]
+        edge[1:] |= down
+        edge[:-1] |= down
+        edge[:, 1:] |= right
+        edge[:, :-1] |= right
+        rows = slice(top - first, top - first + STRIP)
+        outlines[top : top + STRIP] = strip[rows] * edge[rows]
+    return outlines
 
 
 def read_cellpose(path: Path) -> AnnotationFile:

@@ -34,6 +34,9 @@ __all__ = ["checked_contour", "contours_of_labels", "masks_of_contours"]
 FEWEST = 3
 """Points of a contour that every reader takes: HoVer-Net drops those of fewer."""
 
+BATCH = 10_000
+"""Contours that are filled at a time."""
+
 EIGHT = np.ones((3, 3), bool)
 
 Contour = NDArray[np.int64]
@@ -221,8 +224,11 @@ def masks_of_contours(
     offsets = np.floor(boxes[:, :2] + 0.5).astype(np.int64)
 
     drawn = np.flatnonzero(sized & (count > 0))
-    rounded = [np.floor(contours[i] + 0.5).astype(np.int64) for i in drawn.tolist()]
-    filled = dict(zip(drawn.tolist(), _filled(rounded), strict=True))
+    filled: dict[int, NDArray[np.bool_]] = {}
+    for first in range(0, len(drawn), BATCH):
+        some = drawn[first : first + BATCH].tolist()
+        rounded = [np.floor(contours[i] + 0.5).astype(np.int64) for i in some]
+        filled.update(zip(some, _filled(rounded), strict=True))
     nothing: NDArray[np.bool_] = np.zeros((0, 0), bool)
     masks: list[NDArray[np.bool_] | None] = [
         filled.get(i, nothing if ok else None) for i, ok in enumerate(sized.tolist())

@@ -209,8 +209,19 @@ def provenance_in(value: Any) -> dict[str, str | float | int]:
     }
 
 
-def label_map(result: SegmentationResult, export: Export) -> NDArray[np.int32]:
+def label_map(
+    result: SegmentationResult, export: Export, numbered: bool = False
+) -> NDArray[np.int32]:
     """Return the labels ``(H, W)`` of a result, for formats that hold all of them at once.
+
+    Parameters
+    ----------
+    result
+        The nuclei.
+    export
+        Who is told how far it is, and may cancel.
+    numbered
+        Number the nuclei from 1 on, in the order of their ids.
 
     Raises
     ------
@@ -221,5 +232,8 @@ def label_map(result: SegmentationResult, export: Export) -> NDArray[np.int32]:
     for block in export.blocks(result):
         y0, x0, y1, x1 = block.box
         inside = block.labels > 0
-        whole[y0:y1, x0:x1][inside] = block.labels[inside]
+        found = block.labels[inside]
+        if numbered:
+            found = block.rows[np.searchsorted(block.ids, found)] + 1
+        whole[y0:y1, x0:x1][inside] = found
     return whole

@@ -22,7 +22,7 @@ import numpy as np
 
 from napari_nucleus.errors import AnnotationError
 
-__all__ = ["holds_objects", "load_dict"]
+__all__ = ["LARGEST_FILE", "holds_objects", "load_dict"]
 
 KINDS = "biufcSU"
 """Kinds of numpy types whose values are plain bytes."""

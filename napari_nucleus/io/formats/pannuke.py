@@ -232,7 +232,10 @@ class _Index:
 
 def _index(path: Path, n: int) -> _Index | None:
     """Return the index of n tiles, None where there is none or it is of something else."""
-    value = load_json(path) if path.is_file() else None
+    try:
+        value = load_json(path) if path.is_file() else None
+    except AnnotationError as error:
+        raise AnnotationError(f"{path.parent.name}: {error}") from error
     if not isinstance(value, dict) or not isinstance(value.get("tiles"), list):
         return None
     shape = shape_in(value.get("shape"))

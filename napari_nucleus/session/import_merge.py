@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_nucleus.core.geometry import Box, box_union
+from napari_nucleus.core.geometry import Box, box_union, grouped_by_cell
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.edits import Edit, NucleusChange, Patch
 from napari_nucleus.session.grid import TILE_SIZE
@@ -64,7 +64,7 @@ class Merge:
         """Yield the edits, some empty; each must be made before the next is asked for."""
         ids = np.array(list(self.takers), np.int64)
         rows = np.array(list(self.takers.values()), np.int64)
-        batches = list(batches_of(self.incoming.nuclei.select(rows), TILE_SIZE))
+        batches = list(grouped_by_cell(self.incoming.nuclei.boxes[rows], TILE_SIZE))
         for make in (self._giving_up, self._taking):
             for batch in batches:
                 yield make(ids[batch].tolist(), rows[batch].tolist())
@@ -150,7 +150,7 @@ def merge_in_steps(
     overlaps = yield from _overlaps(document, incoming)
     known, areas, touched = yield from _known(document, np.unique(overlaps.ids))
     place = np.searchsorted(known, overlaps.ids)
-    covered = incoming.nuclei.areas[overlaps.index] + areas[place] - overlaps.common
+    covered = overlaps.areas + areas[place] - overlaps.common
     pairs = _matched(overlaps, overlaps.common / covered, same_iou)
     taking = ~touched[place[pairs]]
     ours, theirs = overlaps.ids[pairs], overlaps.index[pairs]
@@ -170,16 +170,20 @@ def merge_in_steps(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Overlaps:
-    """Nuclei of a batch and of a document that share pixels: ``(k,)`` position, id and pixels."""
+    """Nuclei of a batch and of a document that share pixels.
+
+    Position and area in the batch, id in the document and number of pixels, ``(k,)`` each.
+    """
 
     index: NDArray[np.int64]
+    areas: NDArray[np.int64]
     ids: NDArray[np.int64]
     common: NDArray[np.int64]
 
 
 def _overlaps(document: Document, incoming: Incoming) -> Generator[None, None, _Overlaps]:
     nuclei = incoming.nuclei
-    index, ids, common = [], [], []
+    index, areas, ids, common = [], [], [], []
     for batch in batches_of(nuclei, TILE_SIZE):
         low, high = nuclei.boxes[batch, :2].min(axis=0), nuclei.boxes[batch, 2:].max(axis=0)
         y0, x0 = low.tolist()
@@ -189,10 +193,11 @@ def _overlaps(document: Document, incoming: Incoming) -> Generator[None, None, _
             under = labels[a - y0 : c - y0, b - x0 : d - x0][nuclei.masks[i]]
             found, counts = np.unique(under[under > 0], return_counts=True)
             index += [i] * len(found)
+            areas += [len(under)] * len(found)
             ids += found.tolist()
             common += counts.tolist()
         yield
-    return _Overlaps(np.array(index, np.int64), np.array(ids, np.int64), np.array(common, np.int64))
+    return _Overlaps(*(np.array(column, np.int64) for column in (index, areas, ids, common)))
 
 
 def _known(

@@ -9,6 +9,7 @@ among them, by how sure that model is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,7 @@ class ReviewQueue:
         self._excluded: tuple[tuple[Region, ...], int, int] = ((), 0, 0)
         self._regions = len(document.regions)
         self._proposals: Proposals | None = None
+        self._besides: Mapping[int, float] = {}
         document.regions_changed.connect(self._on_regions)
 
     def _on_regions(self) -> None:
@@ -98,6 +100,11 @@ class ReviewQueue:
     def propose(self, proposals: Proposals | None) -> None:
         """Let these proposals, and no others, stand in the queue."""
         self._proposals = proposals
+        self.renew()
+
+    def doubt(self, doubts: Mapping[int, float]) -> None:
+        """Let nuclei be doubtful for another reason, 0–1 by id, in the place of the last ones."""
+        self._besides = dict(doubts)
         self.renew()
 
     @property
@@ -152,6 +159,8 @@ class ReviewQueue:
         if self._order is None:
             opinions = self._document.store.opinions()
             ids, doubt, centroid_yx = opinions.ids, doubts(opinions), opinions.centroid_yx
+            besides = [self._besides.get(i, 0.0) for i in ids.tolist()] if self._besides else 0.0
+            doubt = np.maximum(doubt, besides)
             if self._proposals is not None:
                 ids = np.concatenate([ids, self._proposals.ids])
                 doubt = np.concatenate([doubt, self._proposals.scores])

@@ -38,6 +38,15 @@ def test_the_least_sure_come_first_and_those_of_the_user_never(make):
     assert queue.step(5) == 2
 
 
+def test_other_reasons_to_doubt_come_in_and_go_again():
+    document = found(lambda shape, tile: None, [0.9, 0.2, 0.6, 0.4])
+    queue = ReviewQueue(document)
+    queue.doubt({3: 0.95, 1: 0.05})
+    assert walk(queue) == [3, 2, 4, 1]
+    queue.doubt({})
+    assert walk(queue) == [2, 4, 3, 1]
+
+
 @STORES
 def test_what_is_gone_or_looked_at_meanwhile_is_passed_over(make):
     document = found(make, [0.1, 0.2, 0.3, 0.4])

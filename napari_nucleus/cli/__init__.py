@@ -204,6 +204,30 @@ def formats(
 
 
 @app.command()
+def query(
+    project: Annotated[Path, typer.Argument(help="Project with the nuclei.")],
+    text: Annotated[str, typer.Argument(help='Which nuclei, such as "small lymphocytes".')],
+    as_json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Annotation file for them, such as found.geojson.")
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per pixel; by default what the project says.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The image; dark and pale nuclei are seen in it.")
+    ] = None,
+    border: Annotated[
+        Path | None, typer.Option(help="GeoJSON of what the tumour border goes around.")
+    ] = None,
+) -> None:
+    """Find nuclei of a project by words: class, size, shape, neighbours, place."""
+    from napari_nucleus.cli.query import QueryOrder, query_project
+
+    query_project(QueryOrder(project, text, as_json, out, mpp, image, border), _report)
+
+
+@app.command()
 def train(
     model: Annotated[str, typer.Argument(help="Model to train, such as uninuc-nano.")],
     data: Annotated[Path, typer.Option(help="Folder with the training data sets.")],

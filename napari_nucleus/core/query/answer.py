@@ -149,9 +149,8 @@ def _needs(query: Query) -> set[str]:
     """Return what of pixels a query needs."""
     needs: set[str] = set()
     for one in _conditions(query):
-        if is_quality(one, "round", "oval", "elongated", "irregular", "regular"):
-            needs.add(SHAPE)
-        elif isinstance(one, Bound) and one.attribute in ("eccentricity", "solidity"):
+        of_shape = isinstance(one, Bound) and one.attribute in ("eccentricity", "solidity")
+        if of_shape or is_quality(one, "round", "oval", "elongated", "irregular", "regular"):
             needs.add(SHAPE)
         elif is_quality(one, "dark", "pale"):
             needs.add(DARKNESS)

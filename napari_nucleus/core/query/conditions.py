@@ -127,11 +127,11 @@ class Judge:
     def _attribute(self, name: str) -> Margins:
         areas = self.table.areas[self.rows].astype(np.float64)
         if name == "score":
-            return self.table.scores[self.rows].astype(np.float64)
+            return np.asarray(self.table.scores[self.rows], np.float64)
         if name == "area":
             return areas * self._mpp**2
         if name == "diameter":
-            return np.sqrt(4 * areas / np.pi) * self._mpp
+            return np.asarray(np.sqrt(4 * areas / np.pi) * self._mpp, np.float64)
         return self.table.values(name)[self.rows]
 
     @property
@@ -154,7 +154,8 @@ class Judge:
         if name in _STATES:
             return np.where(table.states[rows] == _STATES[name], 1.0, -1.0)
         if name == "doubtful":
-            return (table.doubts[rows] - rules.DOUBTFUL) / (1 - rules.DOUBTFUL)
+            doubts = np.asarray(table.doubts[rows], np.float64)
+            return (doubts - rules.DOUBTFUL) / (1 - rules.DOUBTFUL)
         if name == "isolated":
             return self._beyond(self._nearest(ALL), rules.ISOLATED_UM)
         if name == "crowded":

@@ -79,9 +79,9 @@ _CLASSES: dict[str, str] = {
     "neoplastic": "neoplastic|neoplasm|neoplasia|tumor|tumoral|tumorous|cancer|cancerous|carcinoma|"
     "carcinomatous|malignant|malignancy",
     "inflammatory": "inflammatory|inflammation|immune|lymphocyte|lymphocytic|lymphoid|leukocyte|"
-    "immunocyte|"
-    "leucocyte|white blood cell|plasma cell|plasmacyte|plasmacytic|lymphoplasmacytic|macrophage|"
-    "histiocyte|neutrophil|granulocyte|eosinophil|monocyte|mononuclear cell",
+    "leucocyte|immunocyte|til|white blood cell|plasma cell|plasmacyte|plasmacytic|"
+    "lymphoplasmacytic|macrophage|histiocyte|neutrophil|granulocyte|eosinophil|monocyte|"
+    "mononuclear cell",
     "connective": "connective|connective tissue|stroma|stromal|fibroblast|fibroblastic|fibrocyte|"
     "myofibroblast|mesenchymal|soft tissue|fibrous|fibrous tissue|tumor stroma|cancer stroma|"
     "cancer associated fibroblast|tumor associated fibroblast",

@@ -77,6 +77,8 @@ class Limit:
         value = self.ends[0][1]
         if self.unit is None:
             raise Refused(f"{value:g} what? A distance needs a unit, such as {value:g} µm")
+        if not value:
+            raise Refused("a distance of nothing is “touching”")
         return _possible("", value * _factor(self.unit, mpp, 1))
 
 

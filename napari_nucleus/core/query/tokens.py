@@ -85,7 +85,6 @@ def items_of(text: str, lexicon: Lexicon) -> list[Item]:
     plain = re.sub(r"\bh\s*&\s*e\b", "h e", plain_word(text))
     plain = re.sub(r"\bw/(?=o\b)", "with", plain).replace("witho ", "without ")
     plain = re.sub(r"\bw/", "with ", plain)
-    plain = re.sub(r"\btils?\b", "tumor infiltrating lymphocytes", plain)
     plain = re.sub(r"\b(min|max|excl|approx|diam|ca)\.", r"\1 ", plain)
     plain = re.sub(r"\bsq(?:uared|\.|\b)\s*(?=[a-zµ])", "square ", plain)
     raw = [

@@ -54,6 +54,9 @@ _BRITISH = (
 
 _ENDINGS = (("'s", ""), ("s'", ""), ("ies", "y"), ("es", ""), ("s", ""))
 
+_HISSING = ("s", "x", "z", "ch", "sh")
+"""Endings of words with a plural in "es"; in other words it is Spanish or French."""
+
 MOST_WORDS = 6
 """Words of the longest phrase."""
 
@@ -96,6 +99,8 @@ class Lexicon:
                 return spelled
             for ending, instead in _ENDINGS:
                 stem = spelled.removesuffix(ending) + instead
+                if ending == "es" and not stem.endswith(_HISSING):
+                    continue
                 if spelled.endswith(ending) and len(stem) >= 3 and stem in words:
                     return stem
         return None

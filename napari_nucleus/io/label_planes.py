@@ -5,6 +5,7 @@ Knows shapes and axes, no file formats. What is held at a time is what was asked
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import Box
-from napari_nucleus.errors import LabelShapeError
+from napari_nucleus.errors import LabelsError, LabelShapeError
 from napari_nucleus.io.results import Read
 
-__all__ = ["LabelPlane", "label_plane", "sampled", "sampled_shape", "tile_boxes"]
+__all__ = ["LabelPlane", "check_plausible", "label_plane", "sampled", "sampled_shape", "tile_boxes"]
+
+LARGEST_SIDE = 2_000_000
+MOST_PIXELS = 2**35
+MOST_TILES = 2**20
+LARGEST_TILE = 2**26
+"""Pixels of the side and of the whole of a label map, tiles of it and pixels of a tile: no slide
+has more, a damaged header easily does."""
 
 READ_SIDE = 2048
 """Pixels of the side of what is read at a time to take samples of it."""
@@ -85,6 +93,23 @@ def label_plane(array: Any, name: str, axes: str | None = None) -> LabelPlane:
                 f"{size} planes; save one of them alone."
             )
     return LabelPlane(array, letters.index("y"), letters.index("x"))
+
+
+def check_plausible(shape: tuple[int, ...], tile: tuple[int, ...] | None, name: str) -> None:
+    """Raise `LabelsError` unless a label map can have this shape, and tiles of that shape if any.
+
+    Asked before a file is read that may claim anything.
+    """
+    pixels, sides = math.prod(shape), max(shape, default=0)
+    tiles = 0
+    if tile is not None:
+        tiles = math.prod(-(-a // max(b, 1)) for a, b in zip(shape, tile, strict=True))
+    large = math.prod(tile or (0,)) > LARGEST_TILE or tiles > MOST_TILES
+    if large or pixels > MOST_PIXELS or sides > LARGEST_SIDE:
+        pieces = "" if tile is None else f" in tiles of {tile}"
+        raise LabelsError(
+            f"{name}: its header states labels of shape {shape}{pieces}, which cannot be true."
+        )
 
 
 def tile_boxes(shape: tuple[int, int], height: int, width: int | None = None) -> list[Box]:

@@ -8,6 +8,7 @@ read: of 16 bit while ids fit, since ImageJ shows no whole numbers of 32 bit.
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,11 +29,10 @@ from napari_nucleus import __version__
 from napari_nucleus.core.nuclei import check_labels
 from napari_nucleus.errors import LabelsError, LabelShapeError, NucleusError
 from napari_nucleus.io.atomic import replacing
-from napari_nucleus.io.label_planes import LabelPlane, label_plane, tile_boxes
+from napari_nucleus.io.label_planes import LabelPlane, check_plausible, label_plane, tile_boxes
 from napari_nucleus.io.pixel_size import PixelSize, pixel_size_of_dpi, pixel_size_of_tiff
 
 __all__ = [
-    "MOST_LABEL_PIXELS",
     "OME_NAMESPACE",
     "SOFTWARE",
     "TILE",
@@ -61,12 +61,6 @@ MOST_HELD = 4 * 2**30
 
 HELD_AT_ONCE = 2**26
 """Pixels of a tiled file that is read at once, as that is faster."""
-
-MOST_LABEL_PIXELS = 2**35
-"""Pixels of a label map; no slide has more, a damaged header easily does."""
-
-LARGEST_TILE = 2**26
-"""Pixels of a tile."""
 
 BUFFER = 2**25
 """Bytes of tiles that wait for being compressed."""
@@ -206,7 +200,7 @@ def open_labels(path: str | os.PathLike[str], flat: bool = True) -> Iterator[Ope
     except FileNotFoundError as error:
         raise LabelsError(f"{name}: there is no such file (any more).") from error
     except Exception as error:  # each decoder has its own kinds of error
-        reason = getattr(error, "strerror", None) or error
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
         raise LabelsError(f"{name}: the file is damaged or cannot be read ({reason}).") from error
 
 
@@ -221,10 +215,18 @@ def _tiff_pixels(tiff: tifffile.TiffFile, name: str, flat: bool) -> NDArray | La
     axes = "".join(a.lower() if a in "YX" else a for a in series.axes)
     if flat:
         label_plane(series, name, axes)
-    pixels = int(np.prod(series.shape, dtype=object))
-    tile = page.tilewidth * page.tilelength if page.is_tiled else 0
-    if pixels > MOST_LABEL_PIXELS or tile > LARGEST_TILE:
-        raise LabelsError(f"{name}: its header states {series.shape} pixels, which cannot be true.")
+    check_plausible(series.shape, None, name)
+    if page.is_tiled:
+        tile = page.tilelength, page.tilewidth
+        check_plausible((page.imagelength, page.imagewidth), tile, name)
+    for one in series.levels[0].pages:
+        stored = 0 if one is None else len(one.dataoffsets)
+        if one is not None and stored < math.prod(one.chunked):
+            raise LabelsError(
+                f"{name}: the file is damaged or cannot be read ({stored:,} pieces of pixels where "
+                f"its header states {math.prod(one.chunked):,})."
+            )
+    pixels = math.prod(series.shape)
     if page.is_tiled and pixels > HELD_AT_ONCE and flat:
         array = zarr.open_array(series.aszarr(level=0), mode="r")
         return label_plane(array, name, axes)

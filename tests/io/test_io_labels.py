@@ -265,7 +265,8 @@ def with_tag(path, code, value):
     ("height", "tile", "message"),
     [
         (2**30, 16, "cannot be true"),
-        (65_000, 16, "too many to be read at once"),
+        (65_000, 16, "cannot be true"),
+        (65_000, 512, "4,375 pieces of pixels where its header states 16,129"),
         (64, 2**14, "cannot be true"),
     ],
 )
@@ -278,6 +279,17 @@ def test_a_header_that_claims_too_much_is_refused_before_it_is_read(
         with_tag(path, code, value)
     with pytest.raises(LabelsError, match=f"a.tif: .*{message}"):
         read_labels(path)
+
+
+def test_more_than_can_be_held_is_refused_where_all_is_wanted_at_once(
+    tmp_path, labels, monkeypatch
+):
+    write_labels(tmp_path / "a.tif", labels)
+    np.save(tmp_path / "a.npy", labels)
+    monkeypatch.setattr(labels_module, "MOST_HELD", labels.nbytes - 1)
+    for name in ("a.tif", "a.npy"):
+        with pytest.raises(LabelsError, match=f"{name}: .*too many to be read at once"):
+            read_labels(tmp_path / name)
 
 
 def test_classes_and_scores_stand_beside_the_pixels_as_plain_json(tmp_path, result):

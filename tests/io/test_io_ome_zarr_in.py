@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Before ngio, for the sake of other tests; see `test_io_ome_zarr`.
+import ome_zarr_models  # noqa: F401  # isort: skip
 import dask.array
 import ngio
 import numpy as np

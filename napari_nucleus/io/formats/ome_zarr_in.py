@@ -6,7 +6,6 @@ checked before anything is allocated, and chunks are decoded by codecs that only
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,7 @@ from zarr.errors import GroupNotFoundError
 from napari_nucleus.errors import AnnotationError
 from napari_nucleus.io.annotation_file import AnnotationFile, Stated, of_labels
 from napari_nucleus.io.formats.zarr_tables import ATTRIBUTE, provenance_of_attribute, read_table
-from napari_nucleus.io.label_planes import LabelPlane, label_plane
-from napari_nucleus.io.labels import LARGEST_TILE, MOST_LABEL_PIXELS
+from napari_nucleus.io.label_planes import LabelPlane, check_plausible, label_plane
 from napari_nucleus.io.pixel_size import PixelSize, pixel_size_of_lengths
 
 __all__ = ["read_ome_zarr"]
@@ -141,11 +139,9 @@ def _plane(array: zarr.Array, axes: str, name: str) -> LabelPlane:
     plane = label_plane(array, name, axes)
     if plane.dtype.kind not in "buif":
         raise AnnotationError(f"{name}: type {plane.dtype} cannot hold label ids.")
-    pixels = math.prod(plane.shape)
-    if pixels > MOST_LABEL_PIXELS or math.prod(array.chunks) > LARGEST_TILE:
-        raise AnnotationError(
-            f"{name}: labels of shape {array.shape} in chunks of {array.chunks} cannot be true."
-        )
+    check_plausible(array.shape, array.chunks, name)
+    if array.shards is not None:
+        check_plausible(array.shape, array.shards, name)
     strange = [c for c in _codecs(array) if c.removeprefix("numcodecs.") not in PLAIN_CODECS]
     if strange:
         raise AnnotationError(

@@ -1,8 +1,10 @@
 """Recipe of the text-prompted nano: prompt-group-aware training on what a frozen encoder sees.
 
-Two ways of the same length from the same start and the same crops: ``grouped``, with the terms that
-tie prompts together, is packed; ``ungrouped``, without them, is what it is compared with and is
-trained only when asked for.
+Two stages: ``grouped`` learns texts and masks, ``present`` goes on from it with many texts for what
+is not there, which decide whether anything is drawn at all; its best weights are packed.
+``ungrouped`` is as long as ``grouped``, from the same start and the same crops, without the terms
+that tie prompts together; it is what the first stage is compared with, and trained only when asked
+for.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from napari_nucleus.training.prompt_batches import (
     save_crops,
     see_crops,
 )
+from napari_nucleus.training.prompt_targets import GroupShares
 from napari_nucleus.training.promptgroup import GroupLoss
 from napari_nucleus.training.recipes import TrainingOrder
 from napari_nucleus.training.sampler import SamplerConfig
@@ -44,21 +47,21 @@ from napari_nucleus.training.text_checks import score_texts
 
 __all__ = ["PromptGroupRecipe", "promptgroup_recipe", "train_promptgroup"]
 
-STAGES = ("grouped", "pack")
+STAGES = ("grouped", "present", "pack")
 ABLATION = "ungrouped"
 
 
 @dataclass(frozen=True, slots=True)
 class PromptGroupRecipe:
-    """Everything that decides how ``promptgroup-nano`` comes about.
+    """Everything that decides how ``promptgroup-nano`` comes about; a plan and a run each stage.
 
     ``crops`` are how many are seen, and their side; ``fields`` how many synthetic fields are drawn,
     and their side.
     """
 
     config: PromptGroupConfig
-    plan: GroupPlan
-    run: RunConfig
+    plans: dict[str, GroupPlan]
+    runs: dict[str, RunConfig]
     sampler: SamplerConfig
     crops: tuple[int, int] = (1_200, 256)
     fields: tuple[int, int] = (300, 320)
@@ -68,25 +71,48 @@ class PromptGroupRecipe:
 def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRecipe:
     """Return the recipe for a device; ``steps`` replaces the length of a stage."""
     gpu = device.type == "cuda"
-    length = steps or (8_000 if gpu else 2_000)
-    every = max(length // 8, min(length, 200))
+    loss = LossConfig(SegmentationConfig(mask=10.0, presence=0.5, alpha=0.5), GroupConfig())
+    grouped = GroupPlan(
+        sizes=((0.75, 128, 16), (1.0, 256, 6)) if gpu else ((0.75, 128, 3), (1.0, 256, 1)),
+        loss=loss,
+    )
+    ungrouped = replace(grouped, loss=replace(loss, group=GroupConfig(mode="off")))
+    present = replace(
+        grouped,
+        sizes=((0.4, 128, 16), (1.0, 256, 6)) if gpu else ((0.4, 128, 2), (1.0, 256, 1)),
+        warmup=0.0,
+        shares=GroupShares(by_class=3, negative=0.45, several=0.05),
+        # Losses of presence differ by so much that weighing by them would leave the wrong alone.
+        loss=replace(
+            loss,
+            segmentation=replace(loss.segmentation, presence=2.0),
+            group=replace(loss.group, weight=0.0),
+        ),
+    )
+    first = _run(steps or (8_000 if gpu else 1_600), 1e-3)
     return PromptGroupRecipe(
         config=NANO,
-        plan=GroupPlan(
-            sizes=((0.75, 128, 16), (1.0, 256, 6)) if gpu else ((0.75, 128, 3), (1.0, 256, 1)),
-            loss=LossConfig(SegmentationConfig(mask=10.0, presence=0.5, alpha=0.5), GroupConfig()),
-        ),
-        run=RunConfig(
-            steps=length,
-            warmup=min(100, max(length // 5, 1)),
-            learning_rate=1e-3,
-            weight_decay=0.02,
-            ema=0.995,
-            score_every=every,
-            checkpoint_every=min(200, every),
-        ),
+        plans={"grouped": grouped, ABLATION: ungrouped, "present": present},
+        runs={
+            "grouped": first,
+            ABLATION: first,
+            "present": _run(steps or (2_000 if gpu else 400), 5e-4),
+        },
         sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
         crops=(4_000 if gpu else 1_200, 256),
+    )
+
+
+def _run(length: int, rate: float) -> RunConfig:
+    every = max(length // 8, min(length, 200))
+    return RunConfig(
+        steps=length,
+        warmup=min(100, max(length // 5, 1)),
+        learning_rate=rate,
+        weight_decay=0.02,
+        ema=0.995,
+        score_every=every,
+        checkpoint_every=min(200, every),
     )
 
 
@@ -137,20 +163,24 @@ def train_groups(
     score: Callable,
     say: Callable[[str], None],
 ) -> None:
-    """Train all but the encoder, with or without the terms of groups."""
-    plan = recipe.plan
-    if stage == ABLATION:
-        group = replace(plan.loss.group, mode="off")
-        plan = replace(plan, loss=replace(plan.loss, group=group))
+    """Train all but the encoder.
+
+    Raises
+    ------
+    WeightsError
+        If the stage before was not trained.
+    """
+    plan, run, out = recipe.plans[stage], recipe.runs[stage], order.out / stage
+    if stage == "present":
+        load_matching(network, best_of(order.out, "grouped"))
     network.to(device).vision.requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    out = order.out / stage
     fit(
         network,
         [{"params": [p for p in network.parameters() if p.requires_grad]}],
-        group_batches(crops, plan, recipe.run.steps, order.seed, resumed_step(out)),  # type: ignore[arg-type]
-        GroupLoss(plan, recipe.run.steps, device, recipe.autocast),
-        recipe.run,
+        group_batches(crops, plan, run.steps, order.seed, resumed_step(out)),
+        GroupLoss(plan, run.steps, device, recipe.autocast),
+        run,
         out,
         score,
         "score",
@@ -169,7 +199,7 @@ def pack(
         If nothing was trained.
     """
     network = PromptGroup(recipe.config)
-    load_matching(network, best_of(out, STAGES[0]))
+    load_matching(network, best_of(out, "present"))
     save_network(
         network, file, training_stain(load_consep(data)), provenance_of("promptgroup-nano")
     )

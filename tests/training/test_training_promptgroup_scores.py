@@ -181,11 +181,13 @@ def test_the_recipe_goes_from_crops_to_packed_weights_and_resumes(tmp_path, monk
     real = promptgroup_recipe.promptgroup_recipe
 
     def small(device: torch.device, steps: int | None) -> promptgroup_recipe.PromptGroupRecipe:
+        recipe = real(device, steps)
+        run = RunConfig(steps=2, warmup=1, score_every=2, checkpoint_every=1, report_every=1)
         return replace(
-            real(device, steps),
+            recipe,
             config=TINY,
-            plan=GroupPlan(sizes=((1.0, 32, 1),)),
-            run=RunConfig(steps=2, warmup=1, score_every=2, checkpoint_every=1, report_every=1),
+            plans=dict.fromkeys(recipe.plans, GroupPlan(sizes=((1.0, 32, 1),))),
+            runs=dict.fromkeys(recipe.runs, run),
             sampler=SamplerConfig(exact=1.0, paste=0.0, dirt=0.0),
             crops=(2, 64),
             autocast=False,

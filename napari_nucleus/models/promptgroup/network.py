@@ -28,7 +28,7 @@ from napari_nucleus.models.uperhover.network import UperHover
 __all__ = ["Answers", "PromptGroup", "Seen"]
 
 STRIDES = (2, 4, 8, 16)
-"""Pixels per cell of the levels; the last is the third, averaged over four cells."""
+"""Pixels per cell of the levels; the last is made of the third and of the class logits."""
 
 
 class Seen(NamedTuple):
@@ -110,7 +110,7 @@ class PromptGroup(nn.Module):
         """Answer text i on window i, for all i."""
         levels = [
             self._gated(project(x), i, read)
-            for i, (project, x) in enumerate(zip(self.levels, pyramid(seen), strict=True))
+            for i, (project, x) in enumerate(zip(self.levels, self._pyramid(seen), strict=True))
         ]
         place = sine_places(levels[-1])
         out = self.sam3(
@@ -130,6 +130,16 @@ class PromptGroup(nn.Module):
             out.pred_boxes,
         )
 
+    def _pyramid(self, seen: Seen) -> tuple[Tensor, ...]:
+        """Return what was seen at each of `STRIDES`.
+
+        The greatest class logits of each cell go to the coarsest level: what tells whether
+        anything is there looks at it alone, and one small nucleus is enough.
+        """
+        classes = seen.fine[:, -1 - self.config.vision.n_classes :]
+        coarsest = torch.cat([F.avg_pool2d(seen.coarse, 2), F.max_pool2d(classes, 8)], 1)
+        return seen.fine, seen.middle, seen.coarse, coarsest
+
     def _gated(self, x: Tensor, level: int, read: Read) -> Tensor:
         if not self.gates:
             return x
@@ -137,18 +147,13 @@ class PromptGroup(nn.Module):
         return x * (1 + scale) + shift
 
 
-def pyramid(seen: Seen) -> tuple[Tensor, ...]:
-    """Return what was seen at each of `STRIDES`."""
-    return seen.fine, seen.middle, seen.coarse, F.avg_pool2d(seen.coarse, 2)
-
-
 def level_dims(config: PromptGroupConfig) -> tuple[int, ...]:
-    """Return the channels of `pyramid`."""
+    """Return the channels of what was seen at each of `STRIDES`."""
     head, encoder = config.vision.head, config.vision.encoder
     if not head.fine_dim or encoder.pyramid_strides[:2] != STRIDES[1:3]:
         raise ValueError("the encoder needs a last stage at stride 2 and levels at strides 4 and 8")
-    coarse = encoder.pyramid_dims[1]
-    return head.fine_dim + 1 + config.vision.n_classes, head.fine_dim, coarse, coarse
+    logits, coarse = 1 + config.vision.n_classes, encoder.pyramid_dims[1]
+    return head.fine_dim + logits, head.fine_dim, coarse, coarse + logits
 
 
 def detector(config: FusionConfig) -> Sam3Model:

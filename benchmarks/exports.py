@@ -37,6 +37,9 @@ WRITERS: tuple[tuple[str, bool, float | None], ...] = (
     ("geojson", False, TARGET_S),
     ("geojson-gz", False, None),
     ("geojson", True, None),
+    ("labels", False, None),
+    ("ome-tiff", False, None),
+    ("ome-zarr", False, None),
 )
 """Name of a format, simplified or not, and the seconds it may take."""
 
@@ -102,7 +105,8 @@ def written(name: str, simplify: bool, folder: str) -> tuple[float, float, float
     begin, cpu = time.perf_counter(), time.process_time()
     one.write(path, result, Export("slide", simplify=simplify))
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    size = sum(p.stat().st_size for p in one.targets(path, len(result))) / 1e6
+    files = [q for p in one.targets(path, len(result)) for q in (p, *p.rglob("*")) if q.is_file()]
+    size = sum(q.stat().st_size for q in files) / 1e6
     return seconds, cpu, peak_mib() - before, size, len(result)
 
 

@@ -37,7 +37,7 @@ def test_each_image_gets_four_files_that_tell_the_same(command, dark, tmp_path):
             labels = page.asarray()
             assert page.resolution == pytest.approx((20_000, 20_000))
             provenance = json.loads(page.description)
-        assert labels.dtype == np.uint32
+        assert labels.dtype == np.uint16
         assert labels.shape == shape
         with (out / f"{stem}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))

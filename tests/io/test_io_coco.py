@@ -223,3 +223,13 @@ def test_a_polygon_of_a_whole_region_is_left_out_before_it_is_drawn():
     )
     assert found.ids.tolist() == [2]
     assert any("regions and no nuclei" in note for note in found.notes)
+
+
+def test_simplified_polygons_have_fewer_corners(field, tmp_path):
+    corners = []
+    for simplify in (False, True):
+        write_coco_polygons(tmp_path / "a.json", field, Export(simplify=simplify))
+        annotations = opened(tmp_path / "a.json").dataset["annotations"]
+        corners.append(sum(len(ring) // 2 for a in annotations for ring in a["segmentation"]))
+        assert len(read_annotations(tmp_path / "a.json")) == len(field)
+    assert corners[1] < corners[0] / 2

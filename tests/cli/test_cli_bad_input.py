@@ -143,7 +143,7 @@ BAD_LABELS = {
     "text": (text, ["no label map"]),
     "empty": (lambda path: path.touch(), ["empty"]),
     "truncated": (truncated("png"), ["damaged"]),
-    "huge claim": (claiming(10**9), ["damaged"]),
+    "huge claim": (claiming(10**9), ["1000000000"]),
 }
 
 

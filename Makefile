@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+INTEROP := .venv-interop
 
-.PHONY: setup demo test lint bench docs clean
+.PHONY: setup demo test interop lint bench docs clean
 
 setup: $(STAMP)-test $(STAMP)-lint
 
@@ -15,6 +16,12 @@ demo: $(STAMP)-app
 
 test: $(STAMP)-test
 	$(BIN)/python -m pytest
+
+# Opens our files in programs that clash with our environment, in one of their own.
+interop: $(STAMP)-test $(INTEROP)/.stamp
+	rm -rf $(INTEROP)/files
+	$(BIN)/python -m tests.interop.write_files $(INTEROP)/files
+	$(INTEROP)/bin/python tests/interop/read_files.py $(INTEROP)/files
 
 lint: $(STAMP)-lint
 	$(BIN)/ruff format --check .
@@ -26,10 +33,11 @@ bench: $(STAMP)-test
 	scripts/with_screen.sh $(BIN)/python -m benchmarks
 
 docs: $(STAMP)-test
+	$(BIN)/python -m docs.formats_table
 	scripts/with_screen.sh $(BIN)/python -m docs.screenshots
 
 clean:
-	rm -rf $(VENV) demo_output
+	rm -rf $(VENV) $(INTEROP) demo_output
 
 $(STAMP)-venv:
 	scripts/system_packages.sh venv
@@ -49,4 +57,12 @@ $(STAMP)-test: pyproject.toml $(STAMP)-app
 
 $(STAMP)-lint: pyproject.toml $(STAMP)-test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+# What TIAToolbox and large_image themselves ask for brings torch and a server along.
+$(INTEROP)/.stamp: tests/interop/requirements.txt | $(STAMP)-venv
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(INTEROP)/bin/python -m pip install --quiet --requirement tests/interop/requirements.txt
+	$(INTEROP)/bin/python -m pip install --quiet --no-deps tiatoolbox girder-large-image-annotation
 	touch $@

@@ -51,7 +51,8 @@ def corners_in(value: Any, name: str, where: str) -> NDArray[np.float64]:
         If they are no positions, or a number is not finite.
     """
     try:
-        xy = np.asarray(value, np.float64)
+        with np.errstate(invalid="ignore"):  # what is no number is told of below
+            xy = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise AnnotationError(f"{name}: {where} has corners that are no positions.") from error
     if not xy.size:

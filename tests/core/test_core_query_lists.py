@@ -11,7 +11,7 @@ MOST_ACCEPTED = 0.05
 
 
 def test_nine_of_ten_valid_phrases_are_understood_as_a_person_would():
-    wrong = {}
+    wrong = {}  # the order of the parts does not matter
     for text, notation in VALID.items():
         found = parse(text)
         if not isinstance(found, Query) or set(found.notation().split()) != set(notation.split()):

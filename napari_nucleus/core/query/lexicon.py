@@ -76,84 +76,83 @@ def _spelled_out(texts: str) -> Iterator[str]:
 
 
 _CLASSES: dict[str, str] = {
-    "neoplastic": "neoplastic|neoplasm|neoplasia|tumor|tumoral|tumorous|cancer|cancerous|carcinoma|"
-    "carcinomatous|malignant|malignancy",
+    "neoplastic": "neoplastic|neoplasm|neoplasia|tumor|tumoral|tumorous|cancer|cancerous|"
+    "carcinoma|carcinomatous|malignant|malignancy",
     "inflammatory": "inflammatory|inflammation|immune|lymphocyte|lymphocytic|lymphoid|leukocyte|"
     "leucocyte|immunocyte|til|white blood cell|plasma cell|plasmacyte|plasmacytic|"
     "lymphoplasmacytic|macrophage|histiocyte|neutrophil|granulocyte|eosinophil|monocyte|"
     "mononuclear cell",
-    "connective": "connective|connective tissue|stroma|stromal|fibroblast|fibroblastic|fibrocyte|"
-    "myofibroblast|mesenchymal|soft tissue|fibrous|fibrous tissue|tumor stroma|cancer stroma|"
-    "cancer associated fibroblast|tumor associated fibroblast",
+    "connective": "connective|connective tissue|stroma|stromal|fibroblast|fibroblastic|"
+    "fibrocyte|myofibroblast|mesenchymal|soft tissue|fibrous|fibrous tissue|tumor stroma|"
+    "cancer stroma|cancer associated fibroblast|tumor associated fibroblast",
     "dead": "dead|dying|necrotic|necrosis|apoptotic|apoptosis|apoptotic body|apoptotic bodies|"
     "pyknotic|pycnotic|karyorrhectic|karyorrhexis|karyolytic|cell death|non viable|nonviable|"
     "not viable|no longer viable|not alive",
-    "epithelial": "epithelial|epithelium|epithelia|benign|glandular|"
-    "benign,normal,healthy,non neoplastic,nonneoplastic,non malignant,nonmalignant,non tumor,"
-    "non cancerous,noncancerous,unremarkable+epithelial,epithelium,epithelia,glandular,gland",
+    "epithelial": "epithelial|epithelium|epithelia|benign|glandular|benign,normal,healthy,"
+    "non neoplastic,nonneoplastic,non malignant,nonmalignant,non tumor,non cancerous,"
+    "noncancerous,unremarkable+epithelial,epithelium,epithelia,glandular,gland",
     "neoplastic ": "malignant,neoplastic,cancerous,tumor,carcinoma+epithelial,epithelium,epithelia",
     "-neoplastic": "nonneoplastic|nonmalignant|noncancerous|nontumor|nontumoral|nontumorous",
     "-inflammatory": "noninflammatory|nonimmune",
     "-connective": "nonstromal",
     "-epithelial": "nonepithelial",
     "-dead": "viable|living|alive|vital|live|nonnecrotic|nonapoptotic",
-    UNCLASSIFIED: "unclassified|not classified|non classified|no class|without class|without any "
-    "class|with no class|have no class|has no class|lacking class|unlabeled|not labeled|untyped|"
-    "unassigned|class unknown|unknown class|unknown type|of unknown type|unknown|undetermined|"
-    "class not known|not assigned to class|not assigned to any class|not assigned|no,without,"
-    "without any,missing+label,type,"
-    "classification|class missing|missing class|belonging to no class|not belonging to any class|"
-    "not in any class",
+    UNCLASSIFIED: "unclassified|not classified|non classified|no class|without class|"
+    "without any class|with no class|have no class|has no class|lacking class|unlabeled|"
+    "not labeled|untyped|unassigned|class unknown|unknown class|unknown type|of unknown type|"
+    "unknown|undetermined|class not known|not assigned to class|not assigned to any class|"
+    "not assigned|no,without,without any,missing+label,type,classification|class missing|"
+    "missing class|belonging to no class|not belonging to any class|not in any class",
     "-unclassified": "classified|labeled|with any class",
 }
 
 _QUALITIES: dict[str, str] = {
     "large": "large|big|huge|giant|enlarged|oversized|largest|biggest|sizable|sizeable|bulky|"
     "voluminous|large,big,great+size,sized",
-    "medium": "medium|middling|intermediate|medium,mid,middle,intermediate,average,moderate,normal,"
-    "moderately+size,sized|midsize|midsized",
+    "medium": "medium|middling|intermediate|medium,mid,middle,intermediate,average,moderate,"
+    "normal,moderately+size,sized|midsize|midsized",
     "small": "small|little|tiny|smallest|tiniest|minute|shrunken|shrunk|undersized|smallish|"
     "miniature|small,little+size,sized",
     "round": "round|rounded|circular|rounder|roundish|spherical|roundest|globular|disc shaped|"
-    "disk shaped|"
-    "ball shaped",
+    "disk shaped|ball shaped",
     "oval": "oval|ovoid|ovoidal|elliptical|elliptic|ellipsoid|ellipsoidal|egg shaped|ovally",
     "elongated": "elongated|elongate|spindle|spindled|spindly|fusiform|long|slender|thin|narrow|"
     "stretched|stretched out|oblong|longish|cigar,needle,rod,spindle+shaped,like,shape",
-    "irregular": "irregular|irregularly|misshapen|misshaped|pleomorphic|deformed|distorted|jagged|"
-    "ragged|indented|notched|lobulated|lobed|convoluted|angular|bizarre|crooked|uneven|nonconvex|"
-    "non convex|concave|fragmented|oddly,odd,weird,weirdly,strange,strangely,ill+shaped,shape|"
-    "irregular,jagged,ragged,rough,uneven,indented,lobulated,bumpy+outline,contour,border,boundary,"
-    "membrane,edge,margin,nuclear outline,nuclear contour,nuclear border,nuclear membrane",
+    "irregular": "irregular|irregularly|misshapen|misshaped|pleomorphic|deformed|distorted|"
+    "jagged|ragged|indented|notched|lobulated|lobed|convoluted|angular|bizarre|crooked|uneven|"
+    "nonconvex|non convex|concave|fragmented|oddly,odd,weird,weirdly,strange,strangely,ill+"
+    "shaped,shape|irregular,jagged,ragged,rough,uneven,indented,lobulated,bumpy+outline,contour,"
+    "border,boundary,membrane,edge,margin,nuclear outline,nuclear contour,nuclear border,"
+    "nuclear membrane",
     "regular": "regular|regularly|smooth|smoothly|uniform|convex|well shaped|well formed|"
     "regular,smooth,even,uniform+outline,contour,border,boundary,membrane,edge,margin,"
     "nuclear outline,nuclear contour,nuclear border,nuclear membrane,outlined,contoured",
     "dark": "dark|darkly|darker|darkest|hyperchromatic|hyperchromasia|hyperchromatism|dense|"
-    "hyperdense|basophilic|blackish|dark,deep+blue,purple,violet|"
-    "deep,deeply,intensely,intense,strongly,heavily+stained,staining,colored|dense chromatin|"
-    "condensed chromatin",
+    "hyperdense|basophilic|blackish|dark,deep+blue,purple,violet|deep,deeply,intensely,intense,"
+    "strongly,heavily+stained,staining,colored|dense chromatin|condensed chromatin",
     "pale": "pale|paler|palest|light|lighter|lightest|lightly|faint|faintly|hypochromatic|"
-    "washed out|bright|faded|vesicular|light,pale+blue,purple,violet|"
-    "weakly,weak,poorly,palely+stained,staining,colored",
+    "washed out|bright|faded|vesicular|light,pale+blue,purple,violet|weakly,weak,poorly,palely+"
+    "stained,staining,colored",
     "isolated": "isolated|single|solitary|lone|lonely|alone|scattered|sparse|sparsely|singly|"
     "dispersed|standalone|stand alone|standing alone|lying alone|lying apart|far apart|"
-    "spread out|freestanding|free standing|by itself|by themselves|on its own|on their own|"
-    "few,with few+neighbor",
+    "spread out|freestanding|free standing|by itself|by themselves|on its own|on their own|few,"
+    "with few+neighbor",
     "crowded": "crowded|clustered|clustering|cluster|clump|clumped|packed|aggregated|aggregate|"
-    "grouped|bunched|crammed|crowd|close together|lying close together|high density|dense cluster|"
-    "densely,tightly,closely,close,dense,tight+packed,arranged,spaced,clustered|"
+    "grouped|bunched|crammed|crowd|close together|lying close together|high density|"
+    "dense cluster|densely,tightly,closely,close,dense,tight+packed,arranged,spaced,clustered|"
     "many,several,lots of+neighbor|in cluster|in clump|in group|in aggregate|in crowd|"
     "in dense cluster|in dense group",
     "doubtful": "doubtful|uncertain|unsure|dubious|questionable|ambiguous|in doubt|unreliable|"
-    "insecure|to check|to be checked|to review|to be reviewed|needs,need,needing+review,checking,"
-    "check,attention,second look|"
-    "worth checking|doubt|with doubt|low scoring|low,poor+confidence,certainty",
-    "-doubtful": "confident|reliable|sure|beyond doubt|undoubted|high scoring|high,good+confidence,"
-    "certainty",
+    "insecure|to check|to be checked|to review|to be reviewed|needs,need,needing+review,"
+    "checking,check,attention,second look|worth checking|doubt|with doubt|low scoring|low,poor+"
+    "confidence,certainty",
+    "-doubtful": "confident|reliable|sure|beyond doubt|undoubted|high scoring|high,good+"
+    "confidence,certainty",
     "corrected": "corrected|edited|modified|changed|altered|adjusted|manual|manually|redrawn|"
     "retouched|amended|refined|by hand|by user|added by hand|drawn by hand|hand drawn|hand made|"
-    "hand,manually+edited,corrected,drawn,added,annotated,segmented,outlined|user,self+drawn,made,"
-    "corrected,edited,added|handmade|handdrawn|drawn by me|added by me|made by me|drawn by user",
+    "hand,manually+edited,corrected,drawn,added,annotated,segmented,outlined|user,self+drawn,"
+    "made,corrected,edited,added|handmade|handdrawn|drawn by me|added by me|made by me|"
+    "drawn by user",
     "-corrected": "uncorrected|unedited|unchanged|unmodified",
     "accepted": "accepted|approved|confirmed|verified|validated|signed off|checked|reviewed",
     "-accepted": "unaccepted|unapproved|unconfirmed|unverified|unchecked|unreviewed",
@@ -172,25 +171,24 @@ _PLACES: dict[str, str] = {
 }
 
 _RELATIONS: dict[str, str] = {
-    "touching": "touching|touch|touches|touched|touched by|contacting|contact|contact with|contact "
-    "to|in contact|in contact with|in contact to|in direct contact with|in direct contact|"
-    "direct contact|direct contact with|direct contact to|abutting|abut|abuts|adjoining|adjoin|"
-    "adjoins|attached to|attached|bordering|bordering on|directly adjacent to|directly next to|"
-    "immediately adjacent to|immediately next to|directly beside|joined to|stuck to|glued to|"
-    "pressed against|cut by|cut off by|cut off at|clipped by|truncated by|cropped by|crossing|"
-    "straddling|crossed by|overlapping with|overlapping|sharing border with|share border with|"
-    "that share border with|against",
-    "near": "near|nearby|near to|nearest to|closest to|close|close to|close by|closely to|next to|"
-    "beside|around|"
-    "surrounding|surrounded by|encircled by|neighboring|neighboring on|in vicinity of|in vicinity|"
-    "in close vicinity of|vicinity of|in proximity to|in proximity of|in proximity with|"
-    "in close proximity to|in close proximity of|proximal to|adjacent|adjacent to|alongside|along|"
-    "in neighborhood of|neighbor of|neighbor to|by side of|not far from|not far away from|"
-    "in surroundings of|lining|near by|among|amongst|amid|amidst|in among|in,close to+their,"
-    "its+vicinity,neighborhood,"
-    "proximity,surroundings",
-    "far": "far|far from|far away|far away from|away from|distant|distant from|distant to|remote|"
-    "remote from|well away from|at distance from|distal to|far off|far off from|nowhere near",
+    "touching": "touching|touch|touches|touched|touched by|contacting|contact|contact with|"
+    "contact to|in contact|in contact with|in contact to|in direct contact with|"
+    "in direct contact|direct contact|direct contact with|direct contact to|abutting|abut|abuts|"
+    "adjoining|adjoin|adjoins|attached to|attached|bordering|bordering on|directly adjacent to|"
+    "directly next to|immediately adjacent to|immediately next to|directly beside|joined to|"
+    "stuck to|glued to|pressed against|cut by|cut off by|cut off at|clipped by|truncated by|"
+    "cropped by|crossing|straddling|crossed by|overlapping with|overlapping|sharing border with|"
+    "share border with|that share border with|against",
+    "near": "near|nearby|near to|nearest to|closest to|close|close to|close by|closely to|"
+    "next to|beside|around|surrounding|surrounded by|encircled by|neighboring|neighboring on|"
+    "in vicinity of|in vicinity|in close vicinity of|vicinity of|in proximity to|"
+    "in proximity of|in proximity with|in close proximity to|in close proximity of|proximal to|"
+    "adjacent|adjacent to|alongside|along|in neighborhood of|neighbor of|neighbor to|by side of|"
+    "not far from|not far away from|in surroundings of|lining|near by|among|amongst|amid|amidst|"
+    "in among|in,close to+their,its+vicinity,neighborhood,proximity,surroundings",
+    "far": "far|far from|far away|far away from|away from|distant|distant from|distant to|"
+    "remote|remote from|well away from|at distance from|distal to|far off|far off from|"
+    "nowhere near",
 }
 
 _OTHER: dict[tuple[Kind, Any], str] = {
@@ -211,10 +209,10 @@ _OTHER: dict[tuple[Kind, Any], str] = {
     (Kind.LEVEL, "<"): "low|lowest|poor",
     (Kind.COMPARE, ">"): "over|above|exceeding|exceed|exceeds|in excess of|beyond",
     (Kind.COMPARE, "<"): "under|below|beneath",
-    (Kind.COMPARE, ">="): "at least|minimum|min|minimum of|minimally|upwards of|"
-    "more,greater,larger,bigger,higher+than or equal,than or equal to,or equal to,or equal",
-    (Kind.COMPARE, "<="): "at most|maximum|max|maximum of|maximally|up to|"
-    "less,fewer,smaller,lower+than or equal,than or equal to,or equal to,or equal",
+    (Kind.COMPARE, ">="): "at least|minimum|min|minimum of|minimally|upwards of|more,greater,"
+    "larger,bigger,higher+than or equal,than or equal to,or equal to,or equal",
+    (Kind.COMPARE, "<="): "at most|maximum|max|maximum of|maximally|up to|less,fewer,smaller,"
+    "lower+than or equal,than or equal to,or equal to,or equal",
     (Kind.LARGER, (">", "size")): "larger|bigger",
     (Kind.LARGER, ("<", "size")): "smaller|tinier",
     (Kind.LARGER, (">", "diameter")): "longer|wider|broader",
@@ -241,8 +239,8 @@ _OTHER: dict[tuple[Kind, Any], str] = {
     "perimeter|invasive front|invasion front|invasive margin|invasive edge|invasive border|"
     "leading edge|advancing edge|advancing front|front of invasion",
     (Kind.OUTLINE, "edge"): "edge|rim",
-    (Kind.PICTURE, None): "image|picture|field|tile|slide|patch|frame|photo|photograph|view|scan|"
-    "field of view|image tile|image patch|micrograph",
+    (Kind.PICTURE, None): "image|picture|field|tile|slide|patch|frame|photo|photograph|view|"
+    "scan|field of view|image tile|image patch|micrograph",
     (Kind.TISSUE, None): "tissue|section|specimen|sample|biopsy",
     (Kind.REGION, None): "region|zone|nest|bed|mass|roi|annotation|polygon|compartment|island|"
     "lesion|outline|contour|line|selection",
@@ -257,48 +255,43 @@ _OTHER: dict[tuple[Kind, Any], str] = {
     (Kind.BUT, None): "but|though|although",
     (Kind.AND, None): "and|plus|as well as|also|and also|together with|additionally",
     (Kind.OR, None): "or|or else|alternatively|and or",
-    (Kind.QUESTION, None): "is this|is it|are these|are they|is he|is she|do i have|does he have|"
-    "what is|who is|who are|why|how can|should i|can i",
-    (Kind.STRANGE, None): "small,large,giant,round,spindle,oval,signet,clear+cell+carcinoma,cancer,"
-    "tumor,neoplasm,adenoma,sarcoma",
+    (Kind.QUESTION, None): "is this|is it|are these|are they|is he|is she|do i have|"
+    "does he have|what is|who is|who are|why|how can|should i|can i",
+    (Kind.STRANGE, None): "small,large,giant,round,spindle,oval,signet,clear+cell+carcinoma,"
+    "cancer,tumor,neoplasm,adenoma,sarcoma",
     (Kind.LINK, None): "that|which|who|whose|where|while|when",
-    (Kind.SHAPE, None): "shape|shaped|form|looking|appearance|appearing|stained|staining|colored|"
-    "color|outline|contour|chromatin|texture|like|type|kind|morphology|silhouette|infiltrate",
+    (Kind.SHAPE, None): "shape|shaped|form|looking|appearance|appearing|stained|staining|"
+    "colored|color|outline|contour|chromatin|texture|like|type|kind|morphology|silhouette|"
+    "infiltrate",
 }
 
 _GLUE = (
-    "these|those|this|it|its|they|them|their|he|she|all|every|each|any|some|everyone|both|"
-    "only|exclusively|please|kindly|me|us|i|i'm|i'd|i'll|i've|we've|that's|it's|they're|there's|"
-    "we|you|your|our|be|is|are|was|were|been|"
-    "being|am|do|does|did|can|could|would|will|should|shall|must|may|might|want|need|like|wish|"
-    "look|looks|looked|see|let|let's|"
-    "show|showing|showed|find|finding|found|display|displaying|segment|segmenting|segmented|mark|"
-    "marking|select|"
-    "selecting|selected|highlight|highlighting|get|give|list|listing|count|counting|locate|"
-    "locating|located|identify|identifying|identified|detect|detecting|detected|delineate|pick|"
-    "choose|search|filter|query|return|retrieve|fetch|extract|isolate|label|outline all|"
-    "outline|trace|tell|point out|look for|looking for|search for|ask for|asking for|"
-    "either|there|here|how|how many|what|number of|number|many|amount of|population|subset|"
-    "group of|set of|set|class|category|classes|type of|kind of|sort of|sort|"
-    "as|if|so|such|such as|for|own|one|ones|thing|object|member|"
-    "present|visible|shown|seen|anywhere|everywhere|wherever|occur|occurring|across|throughout|"
-    "over|whole|entire|full|complete|current|"
-    "belong|belonging|belonging to|look like|looks like|looking like|"
-    "classified as|labeled as|assigned to|annotated as|predicted as|called|"
-    "very|really|quite|rather|fairly|extremely|unusually|especially|particularly|relatively|"
-    "somewhat|slightly|mostly|most|clearly|rather|too|highly|pretty|abnormally|markedly|"
-    "already|yet|still|now|about|right|just|deep|well|fully|completely|entirely|"
-    "approximately|roughly|about|human|user|person|pathologist|someone|somebody|model|anything|"
-    "anyone|detection|instance|component|currently|probably|lying|lie|lies|sitting|sit|situated|"
-    "placed|positioned|"
-    "other|another|at all|of any type|of any kind|of any class|of any size|of all classes|"
-    "of all types|of all kinds|regardless of class|at least one|one or more|nearest|"
-    "closest|direct|immediate|immediately|directly|value|"
-    "h e|he stained|purple|blue|bluish|violet|hematoxylin stained|hematoxylin positive|"
-    "stained with hematoxylin|alike|respectively|again|to be|to find|to see|to show|to have|"
-    "able|wanted|interested in|in addition|in total|altogether|in general|together|"
-    "individual|thank|thanks|hello|hi|ok|okay|yes|per|via|using|"
-    "nuclear|measured|measuring|estimated|by model|by me"
+    "these|those|this|it|its|they|them|their|he|she|all|every|each|any|some|everyone|both|only|"
+    "exclusively|please|kindly|me|us|i|i'm|i'd|i'll|i've|we've|that's|it's|they're|there's|we|"
+    "you|your|our|be|is|are|was|were|been|being|am|do|does|did|can|could|would|will|should|shall|"
+    "must|may|might|want|need|like|wish|look|looks|looked|see|let|let's|show|showing|showed|find|"
+    "finding|found|display|displaying|segment|segmenting|segmented|mark|marking|select|selecting|"
+    "selected|highlight|highlighting|get|give|list|listing|count|counting|locate|locating|"
+    "located|identify|identifying|identified|detect|detecting|detected|delineate|pick|choose|"
+    "search|filter|query|return|retrieve|fetch|extract|isolate|label|outline all|outline|trace|"
+    "tell|point out|look for|looking for|search for|ask for|asking for|either|there|here|how|"
+    "how many|what|number of|number|many|amount of|population|subset|group of|set of|set|class|"
+    "category|classes|type of|kind of|sort of|sort|as|if|so|such|such as|for|own|one|ones|thing|"
+    "object|member|present|visible|shown|seen|anywhere|everywhere|wherever|occur|occurring|"
+    "across|throughout|over|whole|entire|full|complete|current|belong|belonging|belonging to|"
+    "look like|looks like|looking like|classified as|labeled as|assigned to|annotated as|"
+    "predicted as|called|very|really|quite|rather|fairly|extremely|unusually|especially|"
+    "particularly|relatively|somewhat|slightly|mostly|most|clearly|rather|too|highly|pretty|"
+    "abnormally|markedly|already|yet|still|now|about|right|just|deep|well|fully|completely|"
+    "entirely|approximately|roughly|about|human|user|person|pathologist|someone|somebody|model|"
+    "anything|anyone|detection|instance|component|currently|probably|lying|lie|lies|sitting|sit|"
+    "situated|placed|positioned|other|another|at all|of any type|of any kind|of any class|"
+    "of any size|of all classes|of all types|of all kinds|regardless of class|at least one|"
+    "one or more|nearest|closest|direct|immediate|immediately|directly|value|h e|he stained|"
+    "purple|blue|bluish|violet|hematoxylin stained|hematoxylin positive|stained with hematoxylin|"
+    "alike|respectively|again|to be|to find|to see|to show|to have|able|wanted|interested in|"
+    "in addition|in total|altogether|in general|together|individual|thank|thanks|hello|hi|ok|"
+    "okay|yes|per|via|using|nuclear|measured|measuring|estimated|by model|by me"
 )
 
 _UNITS = _spelled_out(

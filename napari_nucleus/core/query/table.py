@@ -28,8 +28,8 @@ __all__ = ["DARKNESS", "SHAPE", "TOUCHING", "NucleiTable"]
 SHAPE, DARKNESS, TOUCHING = "shape", "darkness", "touching"
 """What is computed from pixels."""
 
-BLOCK = 1024
-"""Pixels of the side of a square whose nuclei are worked on together."""
+BLOCK = 512
+"""Pixels of the side of a square whose nuclei are worked on together: some 30 ms."""
 
 _HEMATOXYLIN = np.asarray(hed_from_rgb, np.float32)[:, 0]
 
@@ -214,21 +214,25 @@ def _touching(labels: NDArray[np.integer], gap: float, reach: int) -> NDArray[np
 
     Each pair is there in both orders.
     """
-    padded = np.pad(np.asarray(labels, np.int64), reach)
+    padded = np.pad(labels, reach)
     flat, width = padded.ravel(), padded.shape[1]
-    inner = padded[reach:-reach, reach:-reach]
-    rim = np.zeros(inner.shape, bool)
-    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        rim |= np.roll(padded, step, axis)[reach:-reach, reach:-reach] != inner
-    rows, columns = np.nonzero(rim & (inner != 0))
+    rim = np.zeros(labels.shape, bool)
+    height, length = labels.shape
+    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        beside = padded[reach + dy :, reach + dx :][:height, :length]
+        rim |= beside != labels
+    rim &= labels != 0
+    rows, columns = np.nonzero(rim)
     at = (rows + reach) * width + columns + reach
     own = flat[at]
-    found = [np.zeros((0, 2), np.int64)]
+    found = [np.zeros(0, np.int64)]
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
             if np.hypot(max(abs(dy) - 1, 0), max(abs(dx) - 1, 0)) <= gap and (dy or dx):
-                other = flat[at + dy * width + dx]
-                met = (other != 0) & (other != own)
-                if met.any():
-                    found.append(np.unique(np.column_stack([own[met], other[met]]), axis=0))
-    return np.unique(np.concatenate(found), axis=0)
+                other = flat[at + (dy * width + dx)]
+                met = np.flatnonzero((other != own) & (other != 0))
+                if len(met):
+                    # Both ids in one number.
+                    found.append(np.unique((own[met].astype(np.int64) << 32) | other[met]))
+    both = np.unique(np.concatenate(found))
+    return np.column_stack([both >> 32, both & 0xFFFFFFFF])

@@ -148,6 +148,14 @@ def test_the_line_says_how_it_was_understood():
     )
 
 
+def test_either_of_two_conditions_is_said_so_that_it_is_understood_again():
+    found = parse("nuclei that are not doubtful or else accepted")
+    assert found.notation() == "-accepted -doubtful all"
+    either = parse("high scoring or accepted nuclei")
+    assert either.describe() == "nuclei, accepted or not doubtful"
+    assert parse(either.describe()).notation() == either.notation()
+
+
 class TestCompletions:
     """Words are offered as soon as one is begun."""
 

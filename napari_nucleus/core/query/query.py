@@ -199,7 +199,9 @@ class Query:
             elif all(isinstance(c, Quality) and not c.negated for c in group):
                 before.append(" or ".join(c.words() for c in group))
             else:
-                after.append(" or ".join(c.words() for c in group))
+                # What is not wanted comes last: "not A or B" says neither.
+                ordered = sorted(group, key=lambda c: str(c).startswith("-"))
+                after.append(" or ".join(c.words() for c in ordered))
         kinds = " or ".join(self.classes)
         if not (kinds or before or after):
             kinds = ALL

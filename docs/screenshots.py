@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QScrollArea
 from napari_nucleus.session.shelf import Shelf
 from napari_nucleus.widgets.dock import NucleusDock
 from napari_nucleus.widgets.extents import whole_extent
+from napari_nucleus.widgets.nuclei_export_dialog import NucleiExportDialog
 
 FOLDER = Path(__file__).parent / "images"
 
@@ -73,6 +74,13 @@ def main() -> None:
     assert run is not None
     wait(lambda: not run.running)
     take("segmented")
+
+    dock.footer.export.click()
+    dialog = next(w for w in QApplication.topLevelWidgets() if isinstance(w, NucleiExportDialog))
+    dialog.folder.setText("results")
+    wait(lambda: dialog.count is not None)
+    dialog.grab().save(str(FOLDER / "export.png"))
+    dialog.reject()
 
     annotation = dock.workspace.annotation
     assert annotation is not None

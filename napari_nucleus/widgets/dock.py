@@ -10,7 +10,7 @@ import napari.viewer
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLineEdit, QTabWidget, QVBoxLayout, QWidget
 
 from napari_nucleus.sample_data.fields import crypts
 from napari_nucleus.widgets.correct_tab import CorrectTab
@@ -69,6 +69,9 @@ class NucleusDock(QWidget):
         layout.addWidget(self.footer)
         self.setMinimumWidth(320)
         self.setAcceptDrops(True)
+        for field in self.findChildren(QLineEdit):
+            # A field would take a dropped file's name for text.
+            field.setAcceptDrops(False)
 
         self._viewer = viewer
         self.tabs.currentChanged.connect(self._on_tab)

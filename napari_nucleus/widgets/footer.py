@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -43,6 +45,7 @@ class Footer(QWidget):
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._workspace = workspace
+        self._dialog: QDialog | None = None
         keys = current_keys()
         self.counts = QLabel()
         self.counts.setWordWrap(True)
@@ -109,6 +112,7 @@ class Footer(QWidget):
         workspace.exporting.progressed.connect(self._on_export_progress)
         workspace.document_changed.connect(self.refresh)
         workspace.annotation_changed.connect(self.refresh)
+        workspace.annotation_changed.connect(self._close_dialog)
         self._on_progress(None)
         self._on_export_progress(None)
         self.refresh()
@@ -168,8 +172,8 @@ class Footer(QWidget):
             self.export_bar.set_progress(report.done, max(report.total, 1))
             self.export_bar.setFormat(report.text)
 
-    def open_export(self) -> None:
-        """Ask what to export; does not block the app."""
+    def open_export(self, ids: Sequence[int] = ()) -> None:
+        """Ask what to export, of some nuclei or of all; does not block the app."""
         annotation = self._workspace.annotation
         if annotation is None or not annotation.document.count:
             self._workspace.warned.emit("There are no nuclei to export yet.")
@@ -181,10 +185,25 @@ class Footer(QWidget):
             areas_of(annotation, self._workspace.regions.drawing()),
             preferences.export,
             self,
+            ids,
         )
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.ordered.connect(self._export)
+        self._open(dialog)
+
+    def _open(self, dialog: QDialog) -> None:
+        """Open a dialog about the document; it is closed where another one is worked on."""
+        self._close_dialog()
+        self._dialog = dialog
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.finished.connect(self._on_finished)
         dialog.open()
+
+    def _on_finished(self, _: int) -> None:
+        self._dialog = None
+
+    def _close_dialog(self) -> None:
+        if self._dialog is not None:
+            self._dialog.reject()
 
     def _export(self, order: ExportOrder, choices: ExportChoices) -> None:
         self._workspace.keeping.preferences.export = choices
@@ -203,9 +222,8 @@ class Footer(QWidget):
             return
         folder = Path(self._workspace.keeping.preferences.import_folder or Path.home())
         dialog = ImportDialog(self._workspace.importing, annotation.document, folder, self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._import)
-        dialog.open()
+        self._open(dialog)
         if path is not None:
             dialog.look_into(path)
 

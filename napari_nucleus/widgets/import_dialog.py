@@ -55,6 +55,9 @@ POLICIES = {
 
 AMBER = "#ffb000"
 
+WORDS_HEIGHT = 190
+"""Pixels for what is in a file: the classes of any usual scheme without scrolling."""
+
 
 class ImportDialog(QDialog):
     """A dialog that does not block.
@@ -247,5 +250,5 @@ def _scrolled(content: QWidget) -> QScrollArea:
     area.setWidget(content)
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setMinimumHeight(150)
+    area.setMinimumHeight(WORDS_HEIGHT)
     return area

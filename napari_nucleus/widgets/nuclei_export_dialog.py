@@ -5,7 +5,7 @@ It begins with what was chosen the last time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,20 +35,24 @@ from napari_nucleus.widgets.swatches import swatch
 
 __all__ = ["ExportOrder", "NucleiExportDialog", "tip_of"]
 
+VIEWERS, PYTHON, TABLES = "QuPath and viewers", "Python and training sets", "Pictures and tables"
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "QuPath and viewers": (
+    VIEWERS: (
         "geojson",
         "geojson-gz",
         "labels",
         "ome-tiff",
         "ome-zarr",
-        "dsa",
+        "ome-zarr-0.4",
         "imagej",
+        "imagescope",
+        "dsa",
     ),
-    "Python and training sets": (),
-    "Pictures and tables": ("csv", "geoparquet", "overlay"),
+    PYTHON: ("coco", "coco-polygons", "hovernet", "hovernet-mat", "pannuke", "cellpose"),
+    TABLES: ("csv", "geoparquet", "overlay"),
 }
-"""Names of formats under what they are for; the middle group has all others."""
+"""Names of formats by what they are for; others are with Python's."""
 
 KEPT = {
     "masks": "outlines to the pixel",
@@ -102,6 +106,8 @@ class NucleiExportDialog(ExportDialog):
         Parts of the image to choose from, by name, the whole one first.
     choices
         What was chosen the last time.
+    ids
+        Nuclei that are exported, and no others; all if there are none.
 
     Attributes
     ----------
@@ -118,10 +124,12 @@ class NucleiExportDialog(ExportDialog):
         areas: Mapping[str, Polygons],
         choices: ExportChoices,
         parent: QWidget | None = None,
+        ids: Sequence[int] = (),
     ) -> None:
         self._document, self._areas = document, areas
+        self._ids = frozenset(int(i) for i in ids)
         self._counts: dict[int, int] | None = None
-        self._counting = ClassCounts(document)
+        self._counting = ClassCounts(document, self._ids)
         self.area = QComboBox()
         self.area.setToolTip("A nucleus belongs to a region if its centre lies in it")
         self.area.addItems(list(areas))
@@ -135,7 +143,11 @@ class NucleiExportDialog(ExportDialog):
         titles = {key: FORMATS[key].title for key in WRITTEN}
         folder = Path(choices.folder) if choices.folder else Path.home()
         super().__init__(
-            folder if folder.is_dir() else Path.home(), name, "Export nuclei", titles, parent
+            folder if folder.is_dir() else Path.home(),
+            name,
+            "Export these nuclei" if self._ids else "Export nuclei",
+            titles,
+            parent,
         )
         self.save.setText("Export")
         self.setMinimumWidth(440)
@@ -143,7 +155,7 @@ class NucleiExportDialog(ExportDialog):
         for key, box in self.formats.items():
             box.setChecked(key in wanted)
         self.simplify.setChecked(choices.simplify)
-        if choices.area in areas:
+        if choices.area in areas and not self._ids:
             self.area.setCurrentText(choices.area)
         left_out = {n.casefold() for n in choices.without}
         for class_id, box in self.classes.items():
@@ -214,7 +226,7 @@ class NucleiExportDialog(ExportDialog):
     def nuclei(self) -> ExportedNuclei:
         """Which nuclei are chosen now."""
         without = frozenset(i for i, box in self.classes.items() if not box.isChecked())
-        return ExportedNuclei(self._areas[self.area.currentText()], without)
+        return ExportedNuclei(self._areas[self.area.currentText()], without, self._ids)
 
     def refresh(self) -> None:
         """Show the counts as well."""
@@ -265,10 +277,10 @@ class NucleiExportDialog(ExportDialog):
 
 
 def groups_of(names: list[str]) -> dict[str, list[str]]:
-    """Return formats by what they are for, in the order of ``names``."""
-    placed = {name: title for title, group in GROUPS.items() for name in group}
-    others = next(title for title, group in GROUPS.items() if not group)
-    groups = {title: [n for n in names if placed.get(n, others) == title] for title in GROUPS}
+    """Return formats by what they are for, each once."""
+    groups = {title: [n for n in group if n in names] for title, group in GROUPS.items()}
+    placed = {name for group in groups.values() for name in group}
+    groups[PYTHON] += [name for name in names if name not in placed]
     return {title: group for title, group in groups.items() if group}
 
 

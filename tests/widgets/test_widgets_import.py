@@ -134,7 +134,10 @@ def test_nothing_enters_while_another_change_is_made_or_without_an_image(one, fi
     assert "still being made" in one.warned[-1]
     monkeypatch.setattr(one.annotation, "_stepping", None)
     assert one.document.count == 1
+    looked_into(one, file)
     one.workspace.set_image(None)
+    with pytest.raises(StopIteration):
+        one.import_dialog()  # it is closed with the image
     one.dock.footer.open_import(file)
     assert "Open the image first" in one.warned[-1]
 

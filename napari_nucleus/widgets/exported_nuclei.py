@@ -6,7 +6,7 @@ A nucleus belongs to a part if its centroid lies there. Knows no Qt widgets.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,13 @@ class ExportedNuclei:
         Level-0 polygons ``(n, 2)`` of ``(y, x)``; none for the whole image.
     without
         Class ids that are left out; 0 for nuclei without a class of the scheme.
+    ids
+        No others than these; any if there are none.
     """
 
     within: Polygons = ()
     without: frozenset[int] = field(default=frozenset())
+    ids: frozenset[int] = field(default=frozenset())
 
     def holds(
         self,
@@ -72,9 +75,11 @@ class ExportedNuclei:
         AnnotationError
             If it is nothing.
         """
-        if not self.within and not self.without:
+        if not self.within and not self.without and not self.ids:
             return result
         kept = self.holds(result.class_ids, result.table.centroids_yx, result.scheme)
+        if self.ids:
+            kept &= np.isin(result.ids, sorted(self.ids))
         if not kept.any():
             raise AnnotationError(
                 "No nucleus of the chosen classes lies there (any more); no file was written."
@@ -121,6 +126,13 @@ def _on_image(polygons: Polygons, annotation: Annotation) -> Polygons:
 class ClassCounts:
     """Counts the nuclei of a part of the image by class, some at a time.
 
+    Parameters
+    ----------
+    document
+        Whose nuclei.
+    ids
+        No others than these; all if there are none.
+
     Attributes
     ----------
     counted
@@ -129,14 +141,14 @@ class ClassCounts:
 
     counted = Signal(dict)
 
-    def __init__(self, document: Document) -> None:
-        self._document = document
+    def __init__(self, document: Document, ids: Collection[int] = ()) -> None:
+        self._document, self._ids = document, frozenset(ids)
         self._turn = 0
 
     def count(self, within: Polygons) -> None:
         """Count; nobody is told of what was to be counted before."""
         self._turn += 1
-        if within:
+        if within or self._ids:
             self._go_on(self._turn, self._counting(within))
         else:
             self.counted.emit(self._known(self._document.counts_by_class()))
@@ -155,7 +167,9 @@ class ClassCounts:
             self.counted.emit(self._known(found))
 
     def _counting(self, within: Polygons) -> Iterator[Mapping[int, int] | None]:
-        ids = self._document.ids_in(_box_around(within))
+        ids = self._document.ids_in(_box_around(within)) if within else sorted(self._ids)
+        if self._ids:
+            ids = [i for i in ids if i in self._ids]
         ground, counts = Ground(within), Counter[int]()
         for first in range(0, len(ids), AT_ONCE):
             # Nuclei that went meanwhile are no fault.

@@ -1,10 +1,9 @@
 """Recipe of the text-prompted nano: prompt-group-aware training on what a frozen encoder sees.
 
-Two stages: ``grouped`` learns texts and masks, ``present`` goes on from it with many texts for what
-is not there, which decide whether anything is drawn at all; its best weights are packed.
-``ungrouped`` is as long as ``grouped``, from the same start and the same crops, without the terms
-that tie prompts together; it is what the first stage is compared with, and trained only when asked
-for.
+Stage ``grouped`` learns texts and masks; ``present`` fits on its answers what decides whether
+anything is drawn at all, and is packed. ``ungrouped`` is as long as ``grouped``, from the same
+start and the same crops, without the terms that tie prompts together; it is what the first stage is
+compared with, and trained only when asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from napari_nucleus.models.promptgroup.losses import GroupConfig, LossConfig, Se
 from napari_nucleus.models.promptgroup.network import PromptGroup
 from napari_nucleus.models.promptgroup.presets import NANO
 from napari_nucleus.training.data import load_consep
-from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step
+from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step, save_weights
+from napari_nucleus.training.presence import fit_evidence
 from napari_nucleus.training.prompt_batches import (
     GroupPlan,
     SeenCrops,
@@ -33,7 +33,6 @@ from napari_nucleus.training.prompt_batches import (
     save_crops,
     see_crops,
 )
-from napari_nucleus.training.prompt_targets import GroupShares
 from napari_nucleus.training.promptgroup import GroupLoss
 from napari_nucleus.training.recipes import TrainingOrder
 from napari_nucleus.training.sampler import SamplerConfig
@@ -53,7 +52,7 @@ ABLATION = "ungrouped"
 
 @dataclass(frozen=True, slots=True)
 class PromptGroupRecipe:
-    """Everything that decides how ``promptgroup-nano`` comes about; a plan and a run each stage.
+    """Everything that decides how ``promptgroup-nano`` comes about; a plan each way of training.
 
     ``crops`` are how many are seen, and their side; ``fields`` how many synthetic fields are drawn,
     and their side.
@@ -61,7 +60,7 @@ class PromptGroupRecipe:
 
     config: PromptGroupConfig
     plans: dict[str, GroupPlan]
-    runs: dict[str, RunConfig]
+    run: RunConfig
     sampler: SamplerConfig
     crops: tuple[int, int] = (1_200, 256)
     fields: tuple[int, int] = (300, 320)
@@ -77,27 +76,10 @@ def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRe
         loss=loss,
     )
     ungrouped = replace(grouped, loss=replace(loss, group=GroupConfig(mode="off")))
-    present = replace(
-        grouped,
-        sizes=((0.4, 128, 16), (1.0, 256, 6)) if gpu else ((0.4, 128, 2), (1.0, 256, 1)),
-        warmup=0.0,
-        shares=GroupShares(by_class=3, negative=0.45, several=0.05),
-        # Losses of presence differ by so much that weighing by them would leave the wrong alone.
-        loss=replace(
-            loss,
-            segmentation=replace(loss.segmentation, presence=2.0),
-            group=replace(loss.group, weight=0.0),
-        ),
-    )
-    first = _run(steps or (8_000 if gpu else 1_600), 1e-3)
     return PromptGroupRecipe(
         config=NANO,
-        plans={"grouped": grouped, ABLATION: ungrouped, "present": present},
-        runs={
-            "grouped": first,
-            ABLATION: first,
-            "present": _run(steps or (2_000 if gpu else 400), 5e-4),
-        },
+        plans={"grouped": grouped, ABLATION: ungrouped},
+        run=_run(steps or (8_000 if gpu else 1_600), 1e-3),
         sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
         crops=(4_000 if gpu else 1_200, 256),
     )
@@ -163,16 +145,19 @@ def train_groups(
     score: Callable,
     say: Callable[[str], None],
 ) -> None:
-    """Train all but the encoder.
+    """Train all but the encoder, or fit what tells presence.
 
     Raises
     ------
     WeightsError
         If the stage before was not trained.
     """
-    plan, run, out = recipe.plans[stage], recipe.runs[stage], order.out / stage
+    plan, run, out = recipe.plans[stage], recipe.run, order.out / stage
     if stage == "present":
         load_matching(network, best_of(order.out, "grouped"))
+        fit_evidence(network.to(device), crops, order.seed, say)
+        save_weights(network, make_folder(out) / "best.safetensors")
+        return
     network.to(device).vision.requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit(

@@ -44,10 +44,10 @@ CONCEPTS: Mapping[str, tuple[int, ...]] = {
 TILE = 256
 """Side in pixels of the tiles on which presence is counted."""
 
-PRESENCE_TEXTS = 3
+PRESENCE_TEXTS = 2
 """How many of a concept's texts are asked on every tile."""
 
-BY_QUALITY = 3
+BY_QUALITY = 2
 """How many texts of the bank are asked of each quality and class."""
 
 
@@ -201,7 +201,7 @@ def _texts(name: str) -> tuple[str, ...]:
 
 def _bank_texts(classes: tuple[int, ...], quality: str) -> tuple[str, ...]:
     groups = (classes,) if classes == ALL_CLASSES else tuple((c,) for c in classes)
-    count = BY_QUALITY if len(groups) == 1 else 2
+    count = BY_QUALITY if len(groups) == 1 else 1
     return tuple(text for group in groups for text in bank_sample(group, quality, count))
 
 

@@ -187,7 +187,7 @@ def test_the_recipe_goes_from_crops_to_packed_weights_and_resumes(tmp_path, monk
             recipe,
             config=TINY,
             plans=dict.fromkeys(recipe.plans, GroupPlan(sizes=((1.0, 32, 1),))),
-            runs=dict.fromkeys(recipe.runs, run),
+            run=run,
             sampler=SamplerConfig(exact=1.0, paste=0.0, dirt=0.0),
             crops=(2, 64),
             autocast=False,

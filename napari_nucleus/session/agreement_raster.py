@@ -6,19 +6,15 @@ nuclei of which nothing is known leave it empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_nucleus.core.geometry import Box, clip_box, pad_box
-from napari_nucleus.core.outlines import INTERIOR, class_raster
+from napari_nucleus.core.geometry import Box, clip_box
 from napari_nucleus.session.agreement import SAME_IOU
 from napari_nucleus.session.document import Document
+from napari_nucleus.session.marked_raster import MarkedRaster
 from napari_nucleus.session.proposals import Proposals
-from napari_nucleus.session.pyramid import level_box, level_shape, sample
-from napari_nucleus.session.raster import BytePages
 
 __all__ = ["CLOSE_IOU", "AgreementRaster", "Band", "band_of"]
 
@@ -52,98 +48,17 @@ def band_of(agreement: float | None) -> int:
     return Band.NEAR if agreement < CLOSE_IOU else Band.CLOSE
 
 
-class AgreementRaster:
-    """Draws the agreement of a document with another model.
-
-    Parameters
-    ----------
-    document
-        What is drawn; `follow` must be called for each of its changes.
-    proposals
-        What only the other model found.
-    """
+class AgreementRaster(MarkedRaster):
+    """Draws the agreement of a document with another model; see `MarkedRaster`."""
 
     def __init__(self, document: Document, proposals: Proposals) -> None:
-        self._document, self._proposals = document, proposals
-        self._bands = BytePages()
-        self._marked: tuple[int, int] | None = None
-
-    @property
-    def levels(self) -> int:
-        """Number of levels, level 0 included."""
-        return self._document.store.levels
-
-    def shape(self, level: int) -> tuple[int, int]:
-        """Return height and width of a level."""
-        return level_shape(self._document.shape, level)
-
-    def read_in_steps(self) -> Iterator[Box]:
-        """Read what nuclei have noted, tile by tile; yields the level-0 box of each."""
-        for box in self._document.store.tile_boxes():
-            self.follow(box)
-            yield box
+        super().__init__(document, proposals, Band.PROPOSED)
 
     def follow(self, box: Box) -> None:
         """Take note that nuclei in a level-0 box have changed."""
         store = self._document.store
         rows = store.rows(store.ids_in(clip_box(box, self._document.shape)))
-        self._bands.put(
+        self._marks.put(
             np.array([row.id for row in rows], np.int64),
             np.array([band_of(row.agreement) for row in rows], np.uint8),
         )
-
-    def mark(self, proposal: int | None, value: int) -> list[Box]:
-        """Give a proposal's outline a value of its own; None marks none.
-
-        Returns
-        -------
-        list of Box
-            Where the picture is another now.
-        """
-        wanted = None if proposal is None else (proposal, value)
-        if wanted == self._marked:
-            return []
-        both, self._marked = (self._marked, wanted), wanted
-        return [self._proposals.box(marked[0]) for marked in both if marked is not None]
-
-    def draw(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
-        """Return the picture ``(h, w)`` in a box of a level's pixels."""
-        shape = self.shape(level)
-        around = clip_box(pad_box(box, 1), shape)
-        edges = (around[0] == 0, around[1] == 0, around[2] == shape[0], around[3] == shape[1])
-        labels = self._document.store.read_labels(around, level)
-        picture = class_raster(labels, self._bands, edges)
-        outside = self._bands(labels) == 0
-        picture[outside] = 0
-        proposed = self._proposed(around, level)
-        if proposed is not None:
-            drawn = class_raster(proposed, lambda ids: np.full(len(ids), Band.PROPOSED), edges)
-            if self._marked is not None:
-                proposal, value = self._marked
-                drawn[(proposed == -proposal) & (drawn < INTERIOR)] = value
-            picture = np.where((drawn > 0) & (labels == 0), drawn, picture)
-        y, x = box[0] - around[0], box[1] - around[1]
-        return picture[y : y + box[2] - box[0], x : x + box[3] - box[1]]
-
-    def _proposed(self, window: Box, level: int) -> NDArray[np.int32] | None:
-        """Return the open proposals in a box of a level's pixels as labels; None without any."""
-        step = 1 << level
-        y0, x0, y1, x1 = (v * step for v in window)
-        ids = self._proposals.ids_in((y0, x0, y1, x1))
-        if not ids:
-            return None
-        labels = np.zeros((window[2] - window[0], window[3] - window[1]), np.int32)
-        for proposal in ids:
-            mask, place = self._proposals.mask(proposal), self._proposals.box(proposal)
-            small, at = sample(mask, place, level), level_box(place, level)
-            # The part of it that lies in the window.
-            a, b = max(at[0], window[0]), max(at[1], window[1])
-            c, d = min(at[2], window[2]), min(at[3], window[3])
-            if a < c and b < d:
-                part = small[a - at[0] : c - at[0], b - at[1] : d - at[1]]
-                rows, columns = (
-                    slice(a - window[0], c - window[0]),
-                    slice(b - window[1], d - window[1]),
-                )
-                labels[rows, columns][part] = -proposal
-        return labels

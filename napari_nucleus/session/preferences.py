@@ -24,7 +24,10 @@ LONGEST_NAME = 80
 
 ANNOTATOR, LAST_SCHEME, NEW_SCHEME = "annotator", "last_scheme", "new_scheme"
 AUTOMATIC_MODEL = "automatic_model"
-EXPORT, IMPORT_FOLDER = "export", "import_folder"
+EXPORT, IMPORT_FOLDER, ASKED = "export", "import_folder", "asked"
+
+MOST_ASKED = 30
+"""Texts that are remembered."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,17 @@ class Preferences:
     @export.setter
     def export(self, choices: ExportChoices) -> None:
         self._write({EXPORT: asdict(choices)})
+
+    @property
+    def asked(self) -> list[str]:
+        """Texts that were asked, the last one first."""
+        texts = self._read().get(ASKED)
+        return [t for t in texts if isinstance(t, str)] if isinstance(texts, list) else []
+
+    def note_asked(self, text: str) -> None:
+        """Remember a text that was asked; `MOST_ASKED` are kept."""
+        others = [t for t in self.asked if t.casefold() != text.casefold()]
+        self._write({ASKED: [text, *others][:MOST_ASKED]})
 
     @property
     def import_folder(self) -> str:

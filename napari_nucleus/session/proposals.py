@@ -77,6 +77,11 @@ class Proposals:
         """Centroids of the open ones, ``(n, 2)``, level-0 pixels."""
         return self._centroid_yx[self._open]
 
+    @property
+    def boxes(self) -> NDArray[np.int32]:
+        """Level-0 boxes ``(m, 4)`` of all of them, open or not."""
+        return self._nuclei.boxes
+
     def is_open(self, proposal: int) -> bool:
         """Return True if it can be taken."""
         at = -1 - proposal

@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from napari_nucleus.core.geometry import Box, box_intersection, clip_box
+from napari_nucleus.core.geometry import Box, box_intersection, clip_box, pad_box
 from napari_nucleus.core.image import ImageSource
 from napari_nucleus.core.morphology import overlapping_pairs
 from napari_nucleus.core.nuclei import Nuclei
@@ -31,7 +31,7 @@ from napari_nucleus.session.masks import place_mask
 from napari_nucleus.session.placement import KEPT_SHARE, in_scheme
 from napari_nucleus.session.proposals import Proposals
 from napari_nucleus.session.provenance import MadeBy
-from napari_nucleus.session.query_table import query_table
+from napari_nucleus.session.query_table import query_table_in_steps
 from napari_nucleus.session.regions import Ground, Polygons
 from napari_nucleus.session.steps import finished
 from napari_nucleus.session.table import NucleusState
@@ -43,6 +43,9 @@ LOW_AGREEMENT = 0.8
 
 UNSEEN = 0.7
 """What the score of a nucleus is multiplied with where the model looked and did not find it."""
+
+AROUND = 256
+"""Pixels around a preview whose nuclei may be neighbours of those in it."""
 
 BATCH = 250
 """Nuclei that are looked at between two pauses."""
@@ -94,9 +97,12 @@ class TextSearch:
     box, within
         Level-0 box and polygons to search in; everywhere in the box if there are none.
     source, border
-        The image, and what the tumour border goes around; see `query_table`.
+        The image, and what the tumour border goes around; see `query_table_in_steps`.
     before
         A table of the document as it was earlier.
+    only_box
+        Look at nothing but the box and `AROUND` pixels around it: fast, for a preview. What is
+        large or small is then measured by the nuclei there.
     """
 
     def __init__(
@@ -109,6 +115,7 @@ class TextSearch:
         source: ImageSource | None = None,
         border: shapely.Geometry | None = None,
         before: NucleiTable | None = None,
+        only_box: bool = False,
     ) -> None:
         self.query, self.made_by = query, made_by
         self.ground = Ground(within, document.regions)
@@ -116,6 +123,7 @@ class TextSearch:
         self.table: NucleiTable | None = None
         self._document, self._box = document, box
         self._source, self._border, self._before = source, border, before
+        self._seen = clip_box(pad_box(box, AROUND), document.shape) if only_box else None
         self._found: list[Nuclei] = []
         self._wordings: list[list[Nuclei]] = []
         self._cores: list[Box] = []
@@ -161,7 +169,9 @@ class TextSearch:
         found = Nuclei.concatenate(self._found)
         support = self._support(found)
         yield
-        own = query_table(document, self._border, self._source, self._before)
+        own = yield from query_table_in_steps(
+            document, self._border, self._source, self._before, self._seen
+        )
         seen, free = dict[int, float](), np.zeros(len(found), np.bool_)
         for begin in range(0, len(found), BATCH):
             for i in range(begin, min(begin + BATCH, len(found))):

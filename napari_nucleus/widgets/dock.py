@@ -21,6 +21,7 @@ from napari_nucleus.widgets.measure_tab import MeasureTab
 from napari_nucleus.widgets.napari_files import holds_nuclei
 from napari_nucleus.widgets.nuclei_table import NucleiTable
 from napari_nucleus.widgets.segment_tab import SegmentTab
+from napari_nucleus.widgets.text_tab import TextTab
 from napari_nucleus.widgets.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ class NucleusDock(QWidget):
         self.header = Header(self.workspace)
         self.segment_tab = SegmentTab(self.workspace)
         self.correct_tab = CorrectTab(self.workspace)
+        self.text_tab = TextTab(self.workspace)
         self.measure_tab = MeasureTab(self.workspace)
         self.footer = Footer(self.workspace)
         self.tabs = QTabWidget()
         self.tabs.addTab(self.segment_tab, "Segment")
         self.tabs.addTab(self.correct_tab, "Correct")
+        self.tabs.addTab(self.text_tab, "Text")
         self.tabs.addTab(self.measure_tab, "Measure")
         layout = QVBoxLayout(self)
         layout.addWidget(self.header)
@@ -85,6 +88,7 @@ class NucleusDock(QWidget):
         self.table = NucleiTable(self.workspace)
         self.workspace.table_asked.connect(self.toggle_table)
         self.workspace.entropy_asked.connect(self.measure_tab.toggle_entropy)
+        self.workspace.export_asked.connect(self.footer.open_export)
         events = viewer.layers.events
         self._events = (events.inserted, events.removed, events.reordered)
         for event in self._events:

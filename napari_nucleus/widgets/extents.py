@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from napari_nucleus.widgets.annotation import Annotation
 
-__all__ = ["Extent", "drawn_extent", "view_extent", "whole_extent"]
+__all__ = ["Extent", "Where", "drawn_extent", "view_extent", "whole_extent"]
+
+Where = Literal["view", "region", "image"]
+"""What is in view, what is drawn, or all of it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,8 @@ class AppModels:
         Answers clicks, boxes and scribbles.
     offered
         All that can find every nucleus of an image.
+    texts
+        All that understand words.
     chosen_changed
         Emitted when another of them is to find the nuclei.
     state_changed
@@ -45,6 +47,7 @@ class AppModels:
         self._all = [AppModel(name) for name in zoo.available()] if models is None else list(models)
         self.clicks = next(m for m in self._all if "promptable" in m.info.capabilities)
         self.offered = tuple(m for m in self._all if "automatic" in m.info.capabilities)
+        self.texts = tuple(m for m in self._all if "text" in m.info.capabilities)
         self._chosen = self.offered[0]
         for model in self._all:
             model.state_changed.connect(self._on_state)

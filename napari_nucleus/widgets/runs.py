@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import ImageError
 from napari_nucleus.session.regions import Ground
+from napari_nucleus.session.text_search import TextSearch
 from napari_nucleus.widgets.comparing import ComparisonRun
 from napari_nucleus.widgets.extents import Extent
 from napari_nucleus.widgets.layers import visible_box
 from napari_nucleus.widgets.model import AppModel
 from napari_nucleus.widgets.segmenting import Segmentation
+from napari_nucleus.widgets.text_run import TextRun
 from napari_nucleus.widgets.tile_run import TileRun
 
 if TYPE_CHECKING:
@@ -83,6 +85,44 @@ class Runs:
             comparison = run.comparison
             if comparison is not None and workspace.annotation is annotation:
                 annotation.opinion.conclude(comparison)
+            workspace.prefetching.schedule()
+
+        run.finished.connect(on_finished)
+        run.start()
+        return run
+
+    def ask(
+        self,
+        model: AppModel,
+        extent: Extent,
+        search: TextSearch,
+        texts: Sequence[str],
+        then: Callable[[], None],
+    ) -> TextRun:
+        """Let a model look for what a text means; returns at once and changes nothing.
+
+        Parameters
+        ----------
+        search
+            Takes in what it finds.
+        texts
+            The text, and other wordings of it.
+        then
+            Called once it has looked everywhere; not if it was cancelled.
+
+        Raises
+        ------
+        ImageError
+            As `segment`.
+        """
+        workspace = self._workspace
+        run = self._prepare(lambda *arguments: TextRun(search, texts, *arguments), model, extent)
+
+        def on_finished(message: str) -> None:
+            workspace.progressed.emit(None)
+            workspace.said.emit(message)
+            if run.complete:
+                then()
             workspace.prefetching.schedule()
 
         run.finished.connect(on_finished)

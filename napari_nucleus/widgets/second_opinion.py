@@ -16,8 +16,9 @@ from napari_nucleus.session.agreement import differ
 from napari_nucleus.session.comparison import Comparison
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.table import NucleusState
-from napari_nucleus.widgets.agreement_layer import AgreementLayer
+from napari_nucleus.widgets.agreement_layer import agreement_layer
 from napari_nucleus.widgets.layers import frame
+from napari_nucleus.widgets.marked_layer import MarkedLayer
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.annotation import Annotation
@@ -42,7 +43,7 @@ class SecondOpinion:
 
     def __init__(self, annotation: Annotation) -> None:
         self._annotation = annotation
-        self._layer: AgreementLayer | None = None
+        self._layer: MarkedLayer | None = None
         self._focus: int | None = None
         self._hovered: int | None = None
         self._action_id: int | None = None
@@ -107,7 +108,7 @@ class SecondOpinion:
         if self._layer is not None:
             self._layer.visible = visible
         elif visible and comparison is not None:
-            self._layer = AgreementLayer(
+            self._layer = agreement_layer(
                 annotation.viewer,
                 annotation.image,
                 annotation.document,

@@ -23,9 +23,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nucleus.errors import ImageError, NucleusError
-from napari_nucleus.widgets.annotation import Annotation
-from napari_nucleus.widgets.extents import Extent, drawn_extent, view_extent, whole_extent
+from napari_nucleus.errors import NucleusError
+from napari_nucleus.widgets.extents import Extent, Where
 from napari_nucleus.widgets.layers import role_of
 from napari_nucleus.widgets.recent_box import RecentBox
 
@@ -185,29 +184,10 @@ class SegmentTab(QWidget):
         """Do something in the part of the image that is chosen, unless something is in the way."""
         workspace = self._workspace
         try:
-            annotation = workspace.worked_on()
-            extent = self._extent(annotation)
-            if annotation.mpp is None:
-                if annotation.estimated_mpp is None:
-                    annotation.estimate_mpp()
-                raise ImageError(
-                    "How large are the pixels? State µm/px above, or take the estimate that "
-                    "appears there; then press this again."
-                )
-            act(extent)
+            where: Where = "view" if self.view.isChecked() else "image"
+            act(workspace.extent("region" if self.drawn.isChecked() else where))
         except NucleusError as error:
             workspace.warned.emit(str(error))
-
-    def _extent(self, annotation: Annotation) -> Extent:
-        if self.view.isChecked():
-            return view_extent(annotation)
-        if not self.drawn.isChecked():
-            return whole_extent(annotation)
-        layer = self._workspace.regions.drawing()
-        if layer is None:
-            raise ImageError("Draw a region first: press Draw… and click its corners.")
-        layer.mode = "pan_zoom"
-        return drawn_extent(annotation, layer)
 
     def _on_adopt(self) -> None:
         layer = self.labels.value

@@ -128,7 +128,12 @@ class TileRun(ABC):
         except NucleusError as error:
             self._fail(error)
             return
-        self._job = self._model.host.segment(
+        self._job = self._send(calibration, wanted)
+        when_done(self._job.future, self._succeed, self._fail)
+
+    def _send(self, calibration: Calibration, wanted: Callable[[Box], bool]) -> Job:
+        """Set the model to work; by default it finds every nucleus."""
+        return self._model.host.segment(
             self._annotation.source,
             calibration,
             self._extent.box,
@@ -138,7 +143,6 @@ class TileRun(ABC):
             visible=self._visible,
             wanted=wanted,
         )
-        when_done(self._job.future, self._succeed, self._fail)
 
     def _on_tile(self, spec: TileSpec, nuclei: Nuclei) -> None:
         if not self._ended:

@@ -24,6 +24,13 @@ from napari_nucleus.widgets.adopting import Adoption
 from napari_nucleus.widgets.annotation import Annotation
 from napari_nucleus.widgets.exported_nuclei import EVERYTHING, ExportedNuclei
 from napari_nucleus.widgets.exporting import Exporting
+from napari_nucleus.widgets.extents import (
+    Extent,
+    Where,
+    drawn_extent,
+    view_extent,
+    whole_extent,
+)
 from napari_nucleus.widgets.importing import Importing
 from napari_nucleus.widgets.keeping import Keeping
 from napari_nucleus.widgets.keys import KeyBinder, key_card
@@ -41,6 +48,7 @@ from napari_nucleus.widgets.resuming import Resuming
 from napari_nucleus.widgets.runs import Runs
 from napari_nucleus.widgets.series_walk import SeriesWalk
 from napari_nucleus.widgets.stepping import BUSY, Stepping
+from napari_nucleus.widgets.text_answers import TextAnswers
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -75,6 +83,8 @@ class Workspace:
         Emitted with a `Progress` during a run, with None when it has ended.
     table_asked, entropy_asked
         Emitted when the user wants to see the table of nuclei or the entropy map, or no longer.
+    export_asked
+        Emitted with the ids of nuclei that the user wants to export, and no others.
     """
 
     said = Signal(str)
@@ -84,6 +94,7 @@ class Workspace:
     progressed = Signal(object)
     table_asked = Signal()
     entropy_asked = Signal()
+    export_asked = Signal(tuple)
 
     def __init__(
         self, viewer: Viewer, models: AppModels | None = None, shelf: Shelf | None = None
@@ -105,6 +116,7 @@ class Workspace:
         self.exporting.said.connect(self._say)
         self.importing = Importing(self)
         self.regions = RegionTools(self)
+        self.words = TextAnswers(self)
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
         self._switching = self._looking = False
@@ -125,6 +137,7 @@ class Workspace:
         self.series.close()
         self.disarm()
         self.runs.close()
+        self.words.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._leave_image()
         self._document_timer.stop()
@@ -307,6 +320,33 @@ class Workspace:
         if self.annotation is None:
             raise ImageError("Open an image first.")
         return self.annotation
+
+    def extent(self, where: Where) -> Extent:
+        """Return a part of the image, to let a model work there.
+
+        Raises
+        ------
+        ImageError
+            If there is no image, or nothing is drawn; while the size of a pixel is unknown it is
+            estimated, and the user asked for it.
+        """
+        annotation = self.worked_on()
+        if where == "region":
+            layer = self.regions.drawing()
+            if layer is None:
+                raise ImageError("Draw a region first: press Draw… and click its corners.")
+            layer.mode = "pan_zoom"
+            extent = drawn_extent(annotation, layer)
+        else:
+            extent = (view_extent if where == "view" else whole_extent)(annotation)
+        if annotation.mpp is None:
+            if annotation.estimated_mpp is None:
+                annotation.estimate_mpp()
+            raise ImageError(
+                "How large are the pixels? State µm/px above, or take the estimate that appears "
+                "there; then press this again."
+            )
+        return extent
 
     def at_rest(self) -> Annotation:
         """Return what is worked on; ImageError while a long change is being made, too."""

@@ -206,9 +206,9 @@ READER_INFO = replace(
 
 
 class Reader:
-    """A model that understands two words: ``dark`` nuclei, and ``large`` ones of more than 60 px.
+    """A model that knows all words but ``moons``; ``large`` nuclei have more than 60 px for it.
 
-    Any other word is unknown to it.
+    Everything dark is inflammatory; asked about a ``patch`` it sees nothing.
     """
 
     info = READER_INFO
@@ -230,7 +230,7 @@ class Reader:
         return self.answer(self.embed(tile, calibration), text)
 
     def _answer(self, labels: np.ndarray, text: str) -> TextAnswer:
-        unknown = tuple(word for word in text.split() if word not in ("dark", "large", "nuclei"))
+        unknown = tuple(word for word in text.split() if word == "moons")
         prob = np.tile(np.eye(len(PANNUKE))[1], (int(labels.max()), 1))
         nuclei = Nuclei.from_labels(labels, prob, source=self.info.name)[0]
         if unknown:
@@ -238,6 +238,8 @@ class Reader:
             return TextAnswer(text, none, 0.0, 0.0, (), unknown, (), True)
         if "large" in text:
             nuclei = nuclei.select(nuclei.areas > 60)
+        if "patch" in text:
+            nuclei = nuclei.select(nuclei.areas < 0)
         return TextAnswer(text, nuclei, float(len(nuclei) > 0), 0.9, ((text, "nuclei"),), (), (2,))
 
 

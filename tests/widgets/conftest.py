@@ -48,11 +48,11 @@ def discs() -> np.ndarray:
 def app(make_napari_viewer, qtbot, tmp_path):
     """The dock in a shown viewer; orders to the model are files in ``app.orders``.
 
-    It has a model for clicks and runs, and another one that finds nuclei only and takes its orders
-    in ``finder`` there.
+    It has a model for clicks and runs, another one that finds nuclei only and takes its orders in
+    ``finder`` there, and one that understands words and takes its orders in ``reader``.
     """
     from driver import Driver
-    from hosting_fakes import FINDER_INFO, INFO
+    from hosting_fakes import FINDER_INFO, INFO, READER_INFO
 
     from napari_nucleus.hosting.messages import ModelSpec
     from napari_nucleus.session.shelf import Shelf
@@ -64,12 +64,15 @@ def app(make_napari_viewer, qtbot, tmp_path):
     viewer.window.resize(1100, 800)
     orders = tmp_path / "orders"
     (orders / "finder").mkdir(parents=True)
+    (orders / "reader").mkdir()
     spec = ModelSpec("hosting_fakes:threshold", {"folder": str(orders)})
     finder = ModelSpec("hosting_fakes:finder", {"folder": str(orders / "finder")})
+    reader = ModelSpec("hosting_fakes:reader", {"folder": str(orders / "reader")})
     models = AppModels(
         [
             AppModel("fake", spec=spec, warm_up=False, info=INFO),
             AppModel("finder", spec=finder, info=FINDER_INFO),
+            AppModel("reader", spec=reader, info=READER_INFO),
         ]
     )
     dock = NucleusDock(viewer, models, Shelf(tmp_path / "shelf"))

@@ -1,0 +1,46 @@
+"""Other words for the classes that a text asks for, to see whether a model is sure of its answer.
+
+They come from the bank that the bundled model was taught with, one of each quality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from napari_nucleus.core.classes import PANNUKE
+from napari_nucleus.training.prompt_bank import ALL_CLASSES, QUALITIES, bank
+
+__all__ = ["plain_words", "wordings"]
+
+
+def plain_words(classes: Collection[int]) -> str:
+    """Return the plainest text that asks for classes of PanNuke; for all nuclei if there are none.
+
+    Parameters
+    ----------
+    classes
+        Some of its ids.
+    """
+    if not classes or set(classes) >= set(ALL_CLASSES):
+        return "all nuclei"
+    return f"{' and '.join(PANNUKE.name_of(i) for i in sorted(classes))} nuclei"
+
+
+def wordings(classes: Collection[int]) -> tuple[str, ...]:
+    """Return three texts that ask for the same classes, the plainest first.
+
+    Parameters
+    ----------
+    classes
+        Ids of PanNuke; all nuclei if there are none.
+    """
+    plain = plain_words(classes)
+    wanted = tuple(sorted(classes)) or ALL_CLASSES
+    if wanted == ALL_CLASSES or len(wanted) == 1:
+        others = [
+            next(p.text for p in bank(wanted) if p.quality == quality and p.text != plain)
+            for quality in QUALITIES[1:]
+        ]
+        return plain, *others
+    names = " and ".join(PANNUKE.name_of(i) for i in wanted)
+    return plain, f"segment the {names} cell nuclei", f"nuclei of {names} cells in this patch"

@@ -1,0 +1,134 @@
+"""A layer that shows marks of nuclei and proposals over an image, drawn bit by bit."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils import DirectLabelColormap
+from qtpy.QtCore import QTimer
+
+from napari_nucleus.core.geometry import Box, clip_box, pad_box
+from napari_nucleus.session.document import Document
+from napari_nucleus.session.marked_raster import MarkedRaster
+from napari_nucleus.session.raster import RasterTiles
+from napari_nucleus.widgets.display import write_changed
+from napari_nucleus.widgets.layers import METADATA_KEY, same_place
+from napari_nucleus.widgets.level_array import LevelArray
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+__all__ = ["POINTED_AT", "MarkedLayer"]
+
+POINTED_AT = 253
+"""Value of the outline of the proposal that is pointed at."""
+
+TILES_AT_ONCE = 2
+"""Tiles that are drawn between two turns of the window's event loop."""
+
+
+class MarkedLayer:
+    """Shows marks over an image; `follow` must be called for each change of the document.
+
+    Parameters
+    ----------
+    viewer, image
+        Where, and on what.
+    document, raster
+        What is shown.
+    colormap
+        Colours of the marks.
+    key, role
+        Identify the document and what the layer is for in its metadata.
+    title
+        Name of the layer, after that of the image.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        image: Image,
+        document: Document,
+        raster: MarkedRaster,
+        colormap: DirectLabelColormap,
+        key: str,
+        role: str,
+        title: str,
+    ) -> None:
+        self._viewer, self._document, self._raster = viewer, document, raster
+        self._tiles = RasterTiles(raster)
+        self._closed = False
+        self.layer = Labels(
+            self._levels() if self._raster.levels > 1 else np.zeros(document.shape, np.uint8),
+            name=f"{image.name} {title}",
+            metadata={METADATA_KEY: {"document": key, "role": role}},
+            colormap=colormap,
+            blending="translucent",
+            opacity=1.0,
+            **same_place(image),
+        )
+        self.layer.editable = False
+        active = viewer.layers.selection.active
+        viewer.add_layer(self.layer)
+        if active is not None:
+            viewer.layers.selection.active = active
+        self._reading = self._raster.read_in_steps()
+        self._read_on()
+
+    @property
+    def visible(self) -> bool:
+        """True while it is shown."""
+        return not self._closed and self.layer in self._viewer.layers and self.layer.visible
+
+    @visible.setter
+    def visible(self, visible: bool) -> None:
+        self.layer.visible = visible
+
+    def point_at(self, proposal: int | None) -> None:
+        """Mark one proposal; None marks none."""
+        for box in self._raster.mark(proposal, POINTED_AT):
+            self.redraw(box)
+
+    def follow(self, box: Box) -> None:
+        """Show what has changed in a level-0 box."""
+        self._raster.follow(box)
+        self.redraw(box)
+
+    def redraw(self, box: Box) -> None:
+        """Draw a level-0 box again."""
+        around = clip_box(pad_box(box, 1), self._document.shape)
+        if self._raster.levels > 1:
+            self._tiles.redraw(around)
+            if self.visible:
+                self.layer.refresh(thumbnail=False, extent=False)
+        else:
+            write_changed(self.layer, around, self._raster.draw(around))
+
+    def close(self) -> None:
+        """Take the layer out of the viewer."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.layer in self._viewer.layers:
+            self._viewer.layers.remove(self.layer)
+
+    def _levels(self) -> list[LevelArray]:
+        def level(number: int) -> LevelArray:
+            shape = self._raster.shape(number)
+            return LevelArray(shape, np.uint8, lambda box: self._tiles.read(box, number))
+
+        return [level(number) for number in range(self._raster.levels)]
+
+    def _read_on(self) -> None:
+        """Read some tiles and draw them, then let the window breathe."""
+        if self._closed:
+            return
+        boxes = list(islice(self._reading, TILES_AT_ONCE))
+        for box in boxes:
+            self.redraw(box)
+        if boxes:
+            # A method alone would be held weakly.
+            QTimer.singleShot(0, lambda: self._read_on())

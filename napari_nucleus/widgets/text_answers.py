@@ -1,0 +1,372 @@
+"""What texts mean on the image that is worked on: previews, answers, and what is done with them.
+
+A text is read by the grammar first; what that does not know is said and nothing is drawn. What it
+knows is looked for among the nuclei that are there, and by a text model where there is one. A
+preview answers for the tile in the middle of the view; `ask` for a part of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from napari.utils import DirectLabelColormap
+from psygnal import Signal
+
+from napari_nucleus.core.classes import PANNUKE
+from napari_nucleus.core.geometry import Box
+from napari_nucleus.core.nuclei import Nuclei, counted
+from napari_nucleus.core.outlines import INTERIOR
+from napari_nucleus.core.query import NucleiTable, Query, Unknown, parse
+from napari_nucleus.errors import ImageError, NucleusError
+from napari_nucleus.hosting.planning import click_tile
+from napari_nucleus.models.api import Calibration, TextAnswer
+from napari_nucleus.session.actions import classify_in_steps, remove_in_steps
+from napari_nucleus.session.answer_raster import MEANT, NEW, AnswerRaster
+from napari_nucleus.session.outlines import ActionResult
+from napari_nucleus.session.regions import Ground
+from napari_nucleus.session.table import NucleusState
+from napari_nucleus.session.text_search import LOW_AGREEMENT, TextFound, TextSearch
+from napari_nucleus.training.wordings import plain_words, wordings
+from napari_nucleus.widgets.area_box import BORDER_COLOR, BORDER_ROLE
+from napari_nucleus.widgets.background import when_done
+from napari_nucleus.widgets.drawn_layer import DrawnLayer
+from napari_nucleus.widgets.layers import visible_box
+from napari_nucleus.widgets.marked_layer import MarkedLayer
+
+if TYPE_CHECKING:
+    from napari_nucleus.widgets.annotation import Annotation
+    from napari_nucleus.widgets.extents import Extent
+    from napari_nucleus.widgets.model import AppModel
+    from napari_nucleus.widgets.workspace import Workspace
+
+__all__ = ["ANSWER_ROLE", "COLORS", "TextAnswers"]
+
+ANSWER_ROLE = "answer"
+
+COLORS = {MEANT: "#ffe119", NEW: "#ffffff"}
+"""Of nuclei that are meant, and of new ones."""
+
+FILL_ALPHA = 0.4
+
+PREVIEW = "preview"
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A text, how it was understood, and what the model is asked; its number tells the newest."""
+
+    number: int
+    query: Query
+    texts: tuple[str, ...]
+
+
+class TextAnswers:
+    """Answers to texts, for a workspace.
+
+    Attributes
+    ----------
+    changed
+        Emitted when `found` or `previewed` is another.
+    found
+        What was asked for last, in a part of the image; None without one.
+    previewed
+        What the text that is being typed means in the tile in view; None without one.
+    extent
+        Where `found` was looked for.
+    """
+
+    changed = Signal()
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._layer: MarkedLayer | None = None
+        self._table: NucleiTable | None = None
+        self._number = 0
+        self.model: AppModel | None = next(iter(workspace.models.texts), None)
+        self.found: TextFound | None = None
+        self.previewed: TextFound | None = None
+        self.extent: Extent | None = None
+        workspace.annotation_changed.connect(self.put_away)
+
+    # ---- reading
+
+    def read(self, text: str) -> Query | Unknown:
+        """Return how a text is understood, by the classes of the document; never raises."""
+        annotation = self._workspace.annotation
+        if annotation is None:
+            return parse(text, PANNUKE)
+        return parse(text, annotation.document.scheme, annotation.mpp)
+
+    def _asked(self, query: Query) -> _Asked:
+        """Return what a model is asked: the text itself where it is about classes alone."""
+        self._number += 1
+        ids = [c.id for c in PANNUKE.classes if c.name in query.classes]
+        others = wordings(ids)
+        plain = not query.conditions and not query.left_out
+        first = query.text.strip() if plain and query.text.strip() else plain_words(ids)
+        different = [text for text in others if text != first]
+        return _Asked(self._number, query, (first, *different[:2]))
+
+    def _search(self, annotation: Annotation, query: Query, box: Box, **where: Any) -> TextSearch:
+        border = DrawnLayer(annotation, BORDER_ROLE, "Tumour border", BORDER_COLOR).polygons
+        shape = shapely.union_all([shapely.Polygon(p[:, ::-1]) for p in border]) if border else None
+        model = None if self.model is None else self.model.made_by
+        return TextSearch(
+            annotation.document,
+            query,
+            model,
+            box,
+            source=annotation.source,
+            border=shape,
+            before=self._table,
+            **where,
+        )
+
+    # ---- preview
+
+    def preview(self, text: str) -> Query | Unknown:
+        """Show what a text means in the middle of the view, soon; return how it is understood."""
+        query = self.read(text)
+        annotation = self._workspace.annotation
+        self._number += 1  # an answer that is on its way is too late
+        if isinstance(query, Unknown) or annotation is None or annotation.busy:
+            self._show_preview(None)
+            return query
+        asked = self._asked(query)
+        box = self._tile(annotation)
+        if self.model is None:
+            self._conclude_preview(asked, annotation, box, None)
+        else:
+            calibration = self.model.calibration(annotation.source, annotation.mpp)
+            when_done(
+                calibration,
+                lambda known: self._ask_tile(asked, annotation, known),
+                lambda _: self._conclude_preview(asked, annotation, box, None),
+            )
+        return query
+
+    def _tile(self, annotation: Annotation, calibration: Calibration | None = None) -> Box:
+        """Return the tile in the middle of the view that a preview is about."""
+        view = visible_box(annotation.image)
+        if self.model is None or calibration is None:
+            return view
+        centre = ((view[0] + view[2]) / 2, (view[1] + view[3]) / 2)
+        return click_tile(centre, annotation.source.shape, self.model.info, calibration)
+
+    def _ask_tile(self, asked: _Asked, annotation: Annotation, calibration: Calibration) -> None:
+        if self._is_late(asked, annotation) or self.model is None:
+            return
+        box = self._tile(annotation, calibration)
+        answers: Future[list[TextAnswer]] = self.model.host.ask(
+            annotation.source, box, calibration, asked.texts[:1], key=PREVIEW
+        )
+        when_done(
+            answers,
+            lambda got: self._conclude_preview(asked, annotation, box, got[0].nuclei),
+            lambda _: None,  # a newer text has taken its place, or the app closes
+        )
+
+    def _conclude_preview(
+        self, asked: _Asked, annotation: Annotation, box: Box, nuclei: Nuclei | None
+    ) -> None:
+        if self._is_late(asked, annotation) or annotation.busy:
+            return
+        search = self._search(annotation, asked.query, box, only_box=True)
+        if nuclei is not None:
+            search.add_tile(box, nuclei)
+        try:
+            self._show_preview(search.conclude())
+        except NucleusError as error:
+            self._show_preview(None)
+            self._workspace.said.emit(str(error))
+
+    def _is_late(self, asked: _Asked, annotation: Annotation) -> bool:
+        return asked.number != self._number or self._workspace.annotation is not annotation
+
+    def _show_preview(self, found: TextFound | None) -> None:
+        self.previewed = found
+        self._draw(found if found is not None else self.found)
+        self.changed.emit()
+
+    # ---- the answer
+
+    def ask(self, text: str, extent: Extent) -> None:
+        """Find what a text means in a part of the image; returns at once.
+
+        Raises
+        ------
+        NucleusError
+            If the text is not understood, or something else is being done.
+        """
+        workspace = self._workspace
+        annotation = workspace.at_rest()
+        query = self.read(text)
+        if isinstance(query, Unknown):
+            raise ImageError(str(query))
+        asked = self._asked(query)
+        self._show_preview(None)
+        search = self._search(annotation, query, extent.box, within=extent.polygons)
+        self.extent = extent
+        if self.model is None:
+            self._conclude(annotation, search)
+            return
+        workspace.runs.ask(
+            self.model, extent, search, asked.texts, lambda: self._conclude(annotation, search)
+        )
+
+    def _conclude(self, annotation: Annotation, search: TextSearch) -> None:
+        if self._workspace.annotation is not annotation:
+            return
+        annotation.finish_change()
+        annotation.work(search.conclude_in_steps(), lambda found: self._show(search, found))
+
+    def _show(self, search: TextSearch, found: TextFound) -> str:
+        annotation = self._workspace.worked_on()
+        self.found, self._table = found, search.table
+        low = found.agreement is not None and found.agreement < LOW_AGREEMENT
+        annotation.reviewing.queue.doubt(found.doubtful if low else {})
+        self._draw(found)
+        self.changed.emit()
+        if not low:
+            return found.sentence
+        return f"{found.sentence} N goes through those that not all wordings led to."
+
+    def put_away(self) -> None:
+        """Forget the answer; nuclei are left as they are."""
+        self._number += 1
+        self.found = self.previewed = self.extent = None
+        self._table = None
+        annotation = self._workspace.annotation
+        if annotation is not None:
+            annotation.reviewing.queue.doubt({})
+        self._draw(None)
+        self.changed.emit()
+
+    def close(self) -> None:
+        """Take what is shown out of the viewer."""
+        self._number += 1
+        self._draw(None)
+
+    # ---- shown
+
+    @property
+    def visible(self) -> bool:
+        """True while an answer is shown over the image."""
+        return self._layer is not None and self._layer.visible
+
+    @visible.setter
+    def visible(self, visible: bool) -> None:
+        if self._layer is None and visible:
+            self._draw(self.found)
+        elif self._layer is not None:
+            self._layer.visible = visible
+        self.changed.emit()
+
+    def _draw(self, found: TextFound | None) -> None:
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            layer.close()
+        annotation = self._workspace.annotation
+        if found is None or annotation is None or not len(found):
+            return
+        self._layer = MarkedLayer(
+            annotation.viewer,
+            annotation.image,
+            annotation.document,
+            AnswerRaster(annotation.document, found.ids, found.new),
+            _colormap(),
+            annotation.key,
+            ANSWER_ROLE,
+            f"answer: {found.query.text.strip()[:30]}",
+        )
+
+    # ---- what is done with it
+
+    @property
+    def ids(self) -> list[int]:
+        """Nuclei of the answer that are still there."""
+        annotation = self._workspace.annotation
+        if self.found is None or annotation is None:
+            return []
+        return [row.id for row in annotation.document.store.rows(self.found.ids.tolist())]
+
+    def choose(self) -> None:
+        """Choose the nuclei of the answer, to change them together."""
+        self._workspace.worked_on().by_hand.choose_these(self.ids)
+
+    def classify(self, class_id: int) -> None:
+        """Give the nuclei of the answer a class, as one step."""
+        annotation = self._workspace.at_rest()
+        annotation.work(classify_in_steps(annotation.document, self.ids, class_id), _message)
+
+    def delete(self) -> None:
+        """Remove the nuclei of the answer, as one step."""
+        annotation = self._workspace.at_rest()
+        annotation.work(remove_in_steps(annotation.document, self.ids), _message)
+
+    def keep_only(self) -> None:
+        """Remove all other nuclei of the part of the image that was asked about, as one step."""
+        annotation, extent = self._workspace.at_rest(), self.extent
+        if extent is None:
+            return
+        rows = annotation.document.store.rows(annotation.document.ids_in(extent.box))
+        points = np.array([row.centroid_yx for row in rows]).reshape(-1, 2)
+        held = Ground(extent.polygons).holds(points)
+        kept = set(self.ids)
+        inside = [row.id for row, on in zip(rows, held.tolist(), strict=True) if on]
+        others = [nucleus for nucleus in inside if nucleus not in kept]
+        annotation.work(remove_in_steps(annotation.document, others), _message)
+
+    def add_new(self) -> None:
+        """Make nuclei of those that only the model found, as one step."""
+        annotation, found = self._workspace.at_rest(), self.found
+        if found is None or not len(found.new):
+            return
+        new = found.new
+
+        def tell(result: ActionResult) -> str:
+            annotation.reviewing.queue.renew()
+            self._take_over(result.ids)
+            return result.message
+
+        annotation.work(new.take_in_steps(new.ids.tolist(), NucleusState.AUTOMATIC), tell)
+
+    def _take_over(self, ids: Sequence[int]) -> None:
+        """Let nuclei that were new belong to those of the answer."""
+        if self.found is None:
+            return
+        every = np.union1d(self.found.ids, np.array(ids, np.int64))
+        scores = np.ones(len(every))
+        scores[np.searchsorted(every, self.found.ids)] = self.found.scores
+        self.found = replace(self.found, ids=every, scores=scores)
+        for box in self._workspace.worked_on().document.store.tile_boxes():
+            self.found.new.follow(box)
+        self._draw(self.found)
+        self.changed.emit()
+
+    def describe(self) -> str:
+        """Return the answer in a line, with what has become of it."""
+        found = self.found
+        if found is None:
+            return ""
+        left = len(self.ids)
+        gone = len(found.ids) - left
+        return found.sentence + (f" {counted(gone)} of them are gone." if gone else "")
+
+
+def _message(result: ActionResult) -> str:
+    return result.message or f"{result.name}."
+
+
+def _colormap() -> DirectLabelColormap:
+    colors: dict[int | None, Any] = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0)}
+    for mark, color in COLORS.items():
+        rgb = tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        colors[mark] = (*rgb, 1.0)
+        colors[mark + INTERIOR] = (*rgb, FILL_ALPHA)
+    return DirectLabelColormap(color_dict=colors)

@@ -221,36 +221,17 @@ def test_json_with_wrong_values_is_read_or_refused_in_words(one, result, tmp_pat
         taken_or_refused(bad, one, document)
 
 
+MEMBERS = (
+    *("type", "features", "geometry", "coordinates", "properties", "nuc", "contour", "cells"),
+    *("images", "annotations", "categories", "segmentation", "elements", "points", "size"),
+)
+"""Names of members that formats look for."""
+
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "type",
-                    "features",
-                    "geometry",
-                    "coordinates",
-                    "properties",
-                    "nuc",
-                    "contour",
-                    "cells",
-                ]
-                + [
-                    "images",
-                    "annotations",
-                    "categories",
-                    "segmentation",
-                    "elements",
-                    "points",
-                    "size",
-                ]
-            )
-            | st.text(max_size=4),
-            inner,
-            max_size=4,
-        )
+        | st.dictionaries(st.sampled_from(MEMBERS) | st.text(max_size=4), inner, max_size=4)
     ),
     max_leaves=14,
 )

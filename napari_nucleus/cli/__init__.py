@@ -16,7 +16,7 @@ import typer
 
 from napari_nucleus import __version__
 from napari_nucleus.cli import evaluate
-from napari_nucleus.cli.options import Device, Json, Model, Mpp, Weights
+from napari_nucleus.cli.options import Device, Json, Mpp, Weights
 from napari_nucleus.errors import NucleusError
 
 __all__ = ["app", "main"]
@@ -80,10 +80,19 @@ def _root(
 def segment(
     images: Annotated[list[Path], typer.Argument(help="Images to segment.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    model: Model = "uninuc-nano",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model; see `napari-nucleus models`. By default uninuc-nano, and promptgroup-nano "
+            "with --text."
+        ),
+    ] = None,
     mpp: Mpp = None,
     device: Device = "auto",
     weights: Weights = None,
+    text: Annotated[
+        str | None, typer.Option(help='Only the nuclei it asks for, such as "large lymphocytes".')
+    ] = None,
 ) -> None:
     """Segment images: STEM.tif, STEM.geojson, STEM.csv and STEM_overlay.png for each.
 
@@ -91,7 +100,8 @@ def segment(
     """
     from napari_nucleus.cli.batch import segment_files
 
-    failed = segment_files(images, out, model, mpp, device, weights, _report, _complain)
+    model = model or ("uninuc-nano" if text is None else "promptgroup-nano")
+    failed = segment_files(images, out, model, mpp, device, weights, _report, _complain, text)
     if failed:
         raise typer.Exit(2)
 

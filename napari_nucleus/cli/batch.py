@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from napari_nucleus import __version__
+from napari_nucleus.cli.asking import ask_image, facts_of_run, read_question
 from napari_nucleus.cli.bars import shown_progress
 from napari_nucleus.core.image import ArraySource, ImageSource, check_mpp
 from napari_nucleus.core.nuclei import counted
@@ -37,8 +36,14 @@ def segment_files(
     weights: Path | None,
     say: Say,
     complain: Say,
+    text: str | None = None,
 ) -> list[Path]:
     """Segment files and write their results; return those that failed.
+
+    Parameters
+    ----------
+    text
+        Only the nuclei that it asks for, by a model that understands words; all by default.
 
     Raises
     ------
@@ -49,6 +54,7 @@ def segment_files(
     check_mpp(mpp, "--mpp")
     _check_stems(images)
     _check_targets(images, out)
+    question = None if text is None else read_question(text, zoo.describe(model))
     loaded = zoo.load_model(model, device, weights)
     make_folder(out)
     failed: list[Path] = []
@@ -57,7 +63,11 @@ def segment_files(
             source = open_image(file, mpp)
             if source.pixel_size.note:
                 complain(source.pixel_size.note)
-            result, calibration = segment_image(loaded, source, file.name)
+            sentence = ""
+            if question is None:
+                result, calibration = segment_image(loaded, source, file.name)
+            else:
+                result, calibration, sentence = ask_image(loaded, source, file.name, question)
             written = write_all(result, source, out, file.stem)
         except AnnotationError:
             raise
@@ -69,6 +79,8 @@ def segment_files(
             f"{file.name}: {counted(len(result))}{_scale_note(calibration)} -> "
             f"{', '.join(p.name for p in written)}"
         )
+        if sentence:
+            say(sentence)
     return failed
 
 
@@ -79,15 +91,8 @@ def segment_image(
     calibration = calibrate_source(model, source)
     with shown_progress(name, "tiles") as show:
         nuclei = segment_source(model, source, calibration, on_progress=show)
-    provenance = {
-        "program": f"napari-nucleus {__version__}",
-        "model": model.info.name,
-        "weights": model.digest[:16],
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "mpp": round(calibration.mpp, 4),
-        "mpp_estimated": int(calibration.mpp_estimated),
-    }
-    result = result_of_nuclei(nuclei, source.shape, model.info.classes, calibration.mpp, provenance)
+    made = facts_of_run(model, calibration)
+    result = result_of_nuclei(nuclei, source.shape, model.info.classes, calibration.mpp, made)
     return result, calibration
 
 

@@ -5,21 +5,32 @@ Plans, samples and resolves seams as the host does, so that the nuclei are the s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from napari_nucleus.core.geometry import Box
-from napari_nucleus.core.image import ImageSource
+from napari_nucleus.core.image import ImageSource, Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.progress import Cancel, ProgressCallback, ignore_progress
+from napari_nucleus.core.tiling import TileSpec
 from napari_nucleus.hosting.planning import plan_tiles, read_samples
-from napari_nucleus.hosting.tiles import run_tiles
-from napari_nucleus.models.api import AutomaticSegmenter, Calibration, PromptableSegmenter
+from napari_nucleus.hosting.tiles import TileCallback, run_tiles
+from napari_nucleus.models.api import (
+    AutomaticSegmenter,
+    Calibration,
+    PromptableSegmenter,
+    TextAnswer,
+    TextSegmenter,
+)
 
-__all__ = ["calibrate_source", "segment_source"]
+__all__ = ["ask_source", "calibrate_source", "segment_source"]
 
 
 def calibrate_source(
-    model: AutomaticSegmenter | PromptableSegmenter, source: ImageSource, mpp: float | None = None
+    model: AutomaticSegmenter | PromptableSegmenter | TextSegmenter,
+    source: ImageSource,
+    mpp: float | None = None,
 ) -> Calibration:
     """Estimate what a model needs to know of a whole image from a few samples of its tissue.
 
@@ -73,14 +84,82 @@ def segment_source(
         When cancelled.
     """
     found: list[Nuclei] = []
+    _work_through(
+        plan_tiles(source.shape, model.info, calibration, region),
+        source,
+        calibration,
+        lambda _, tile: model.segment(tile, calibration),
+        lambda _, nuclei: found.append(nuclei),
+        on_progress,
+        cancel,
+    )
+    return Nuclei.concatenate(found)
+
+
+def ask_source(
+    model: TextSegmenter,
+    source: ImageSource,
+    calibration: Calibration,
+    texts: Sequence[str],
+    on_tile: Callable[[Box, Nuclei], None],
+    on_answers: Callable[[Box, list[TextAnswer]], None],
+    on_progress: ProgressCallback = ignore_progress,
+    cancel: Cancel | None = None,
+) -> None:
+    """Answer texts on an image, tile by tile.
+
+    Parameters
+    ----------
+    model
+        The model; it runs on one thread, while this one reads the next tile.
+    source, calibration, on_progress, cancel
+        As in `segment_source`.
+    texts
+        Each is answered by itself.
+    on_tile
+        Takes the core of a tile and the nuclei that the first text led to, in level-0 pixels.
+    on_answers
+        Takes the core of a tile and the answers to all texts, in level-0 pixels; nuclei near its
+        border may come with a neighbouring tile as well.
+
+    Raises
+    ------
+    CancelledError
+        When cancelled.
+    """
+    told: dict[Box, list[TextAnswer]] = {}
+
+    def answer(spec: TileSpec, tile: Tile) -> Nuclei:
+        answers = model.answer_many(model.embed(tile, calibration), texts)
+        y0, x0 = spec.outer[:2]
+        told[spec.core] = [replace(a, nuclei=a.nuclei.shifted(y0, x0)) for a in answers]
+        return answers[0].nuclei
+
+    def take(spec: TileSpec, nuclei: Nuclei) -> None:
+        on_answers(spec.core, told.pop(spec.core))
+        on_tile(spec.core, nuclei)
+
+    specs = plan_tiles(source.shape, model.info, calibration)
+    _work_through(specs, source, calibration, answer, take, on_progress, cancel)
+
+
+def _work_through(
+    specs: Sequence[TileSpec],
+    source: ImageSource,
+    calibration: Calibration,
+    work: Callable[[TileSpec, Tile], Nuclei],
+    take: TileCallback,
+    on_progress: ProgressCallback,
+    cancel: Cancel | None,
+) -> None:
+    """Work on tiles on a thread of the model's, while this one reads; see `run_tiles`."""
     with ThreadPoolExecutor(1, thread_name_prefix="model") as model_thread:
         run_tiles(
-            plan_tiles(source.shape, model.info, calibration, region),
+            specs,
             source,
             calibration,
-            lambda _, tile: model_thread.submit(model.segment, tile, calibration),
-            lambda _, nuclei: found.append(nuclei),
+            lambda spec, tile: model_thread.submit(work, spec, tile),
+            take,
             on_progress,
             Cancel() if cancel is None else cancel,
         )
-    return Nuclei.concatenate(found)

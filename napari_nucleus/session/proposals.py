@@ -78,6 +78,11 @@ class Proposals:
         return self._centroid_yx[self._open]
 
     @property
+    def nuclei(self) -> Nuclei:
+        """Those that are open, in the order of `ids`."""
+        return self._nuclei.select(self._open)
+
+    @property
     def boxes(self) -> NDArray[np.int32]:
         """Level-0 boxes ``(m, 4)`` of all of them, open or not."""
         return self._nuclei.boxes

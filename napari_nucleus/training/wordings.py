@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from napari_nucleus.core.classes import PANNUKE
+from napari_nucleus.core.query import Query
 from napari_nucleus.training.prompt_bank import ALL_CLASSES, QUALITIES, bank
 
-__all__ = ["plain_words", "wordings"]
+__all__ = ["plain_words", "texts_for", "wordings"]
 
 
 def plain_words(classes: Collection[int]) -> str:
@@ -44,3 +45,16 @@ def wordings(classes: Collection[int]) -> tuple[str, ...]:
         return plain, *others
     names = " and ".join(PANNUKE.name_of(i) for i in wanted)
     return plain, f"segment the {names} cell nuclei", f"nuclei of {names} cells in this patch"
+
+
+def texts_for(query: Query) -> tuple[str, ...]:
+    """Return what a model is asked for a query: a text, and two other wordings of it.
+
+    The first is what was typed where that is about classes alone; conditions, and classes that are
+    left out, are looked at afterwards on what the model has found.
+    """
+    ids = [c.id for c in PANNUKE.classes if c.name in query.classes]
+    others = wordings(ids)
+    about_classes = not query.conditions and not query.left_out and query.text.strip()
+    first = query.text.strip() if about_classes else plain_words(ids)
+    return (first, *[text for text in others if text != first][:2])

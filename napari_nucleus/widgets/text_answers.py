@@ -31,7 +31,7 @@ from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.table import NucleusState
 from napari_nucleus.session.text_search import LOW_AGREEMENT, TextFound, TextSearch
-from napari_nucleus.training.wordings import plain_words, wordings
+from napari_nucleus.training.wordings import texts_for
 from napari_nucleus.widgets.area_box import BORDER_COLOR, BORDER_ROLE
 from napari_nucleus.widgets.background import when_done
 from napari_nucleus.widgets.drawn_layer import DrawnLayer
@@ -103,14 +103,9 @@ class TextAnswers:
         return parse(text, annotation.document.scheme, annotation.mpp)
 
     def _asked(self, query: Query) -> _Asked:
-        """Return what a model is asked: the text itself where it is about classes alone."""
+        """Return what a model is asked; nothing asked before counts any more."""
         self._number += 1
-        ids = [c.id for c in PANNUKE.classes if c.name in query.classes]
-        others = wordings(ids)
-        plain = not query.conditions and not query.left_out
-        first = query.text.strip() if plain and query.text.strip() else plain_words(ids)
-        different = [text for text in others if text != first]
-        return _Asked(self._number, query, (first, *different[:2]))
+        return _Asked(self._number, query, texts_for(query))
 
     def _search(self, annotation: Annotation, query: Query, box: Box, **where: Any) -> TextSearch:
         border = DrawnLayer(annotation, BORDER_ROLE, "Tumour border", BORDER_COLOR).polygons

@@ -21,6 +21,7 @@ NAMES = (
     "slide",
     "table",
     "measure",
+    "text",
 )
 
 

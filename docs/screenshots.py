@@ -113,6 +113,13 @@ def main() -> None:
     wait(lambda: bool(measured) and tab.figures.view.image is not None)
     scroll_to(tab.scrolled, tab.results.y())
     take("measured")
+    dock.tabs.setCurrentWidget(dock.text_tab)
+    dock.text_tab.line.setText("inflammatory nuclei near epithelial ones")
+    dock.text_tab._on_rest()
+    dock.workspace.words.ask(dock.text_tab.line.text(), whole_extent(annotation))
+    wait(lambda: dock.workspace.words.found is not None)
+    take("asked")
+    dock.workspace.words.put_away()
     dock.tabs.setCurrentWidget(dock.segment_tab)
     other = dock.workspace.models.offered[-1]
     dock.workspace.runs.compare(other, whole_extent(annotation))

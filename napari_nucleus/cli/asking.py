@@ -13,6 +13,7 @@ from napari_nucleus.core.query import Query, Unknown, parse
 from napari_nucleus.errors import ModelError, QueryError
 from napari_nucleus.hosting.local import ask_source, calibrate_source
 from napari_nucleus.io.results import SegmentationResult, result_of_nuclei
+from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration, ModelInfo
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.memory_store import MemoryStore
@@ -62,7 +63,14 @@ def ask_image(
     scheme = model.info.classes or PANNUKE
     document = Document(MemoryStore(source.shape), scheme, calibration.mpp)
     made_by = MadeBy(model.info.name, model.digest, classes=model.info.classes)
-    search = TextSearch(document, query, made_by, (0, 0, *source.shape), source=source)
+    search = TextSearch(
+        document,
+        query,
+        made_by,
+        (0, 0, *source.shape),
+        source=source,
+        guessing=zoo.guessing([model.info]),
+    )
     with shown_progress(name, "tiles") as show:
         ask_source(
             model,

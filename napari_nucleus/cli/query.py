@@ -22,6 +22,7 @@ from napari_nucleus.io.formats import Export, format_of_path
 from napari_nucleus.io.formats.base import NUCLEI_NAMESPACE
 from napari_nucleus.io.images import ImageFile, open_image
 from napari_nucleus.io.results import result_of_rows
+from napari_nucleus.models import zoo
 from napari_nucleus.session.document import MPP_FACT, Document
 from napari_nucleus.session.project import SUFFIX
 from napari_nucleus.session.provenance import known_models, provenance_of
@@ -92,7 +93,8 @@ def query_project(order: QueryOrder, say: Say) -> Answer:
                 f"{order.project.name} is about an image of {document.shape[1]} x "
                 f"{document.shape[0]} px, {image.name} has {image.shape[1]} x {image.shape[0]} px."
             )
-        found = answer(query, query_table(document, border, image))
+        table = query_table(document, border, image, guessing=zoo.guessing())
+        found = answer(query, table)
         if order.out is not None:
             _write(order, document, query, found, image)
     line = query.describe(len(found))

@@ -6,7 +6,7 @@ Describing a model needs no torch; loading it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "available",
     "card",
     "describe",
+    "guessing",
     "load_model",
     "names",
     "weights_file",
@@ -204,6 +205,18 @@ def describe(name: str, weights: Path | None = None) -> ModelInfo:
     """
     info = _entry(name).info
     return info if weights is None else replace(info, source=str(weights))
+
+
+def guessing(infos: Iterable[ModelInfo] | None = None) -> set[str]:
+    """Return the names of models that do not tell neoplastic from epithelial nuclei.
+
+    Parameters
+    ----------
+    infos
+        The models to look at; by default all.
+    """
+    told = (describe(name) for name in _ZOO) if infos is None else infos
+    return {i.name for i in told if set(NEOPLASTIC_OR_EPITHELIAL) <= set(i.not_told_apart)}
 
 
 def card(name: str) -> str:

@@ -7,7 +7,7 @@ holds.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 
 import numpy as np
 import shapely
@@ -33,6 +33,7 @@ def query_table(
     source: ImageSource | None = None,
     before: NucleiTable | None = None,
     box: Box | None = None,
+    guessing: Collection[str] = (),
 ) -> NucleiTable:
     """Return the nuclei of a document as a table.
 
@@ -49,8 +50,10 @@ def query_table(
         changed is not computed again.
     box
         Level-0 box whose nuclei the table has; by default all of the image.
+    guessing
+        Names of models that do not tell neoplastic from epithelial nuclei.
     """
-    return finished(query_table_in_steps(document, border, source, before, box))
+    return finished(query_table_in_steps(document, border, source, before, box, guessing))
 
 
 def query_table_in_steps(
@@ -59,15 +62,16 @@ def query_table_in_steps(
     source: ImageSource | None = None,
     before: NucleiTable | None = None,
     box: Box | None = None,
+    guessing: Collection[str] = (),
 ) -> Generator[None, None, NucleiTable]:
     """Do as `query_table`, pausing after each slice; the document must not change meanwhile."""
     ids = document.ids if box is None else np.array(document.ids_in(box), np.int64)
-    parts = [_columns([], len(document.scheme))]
+    parts = [_columns([], len(document.scheme), guessing)]
     for begin in range(0, len(ids), SLICE):
         rows = document.rows(ids[begin : begin + SLICE].tolist())
-        parts.append(_columns(rows, len(document.scheme)))
+        parts.append(_columns(rows, len(document.scheme), guessing))
         yield
-    classes, prob, scores, areas, centroids_yx, boxes, states = (
+    classes, prob, scores, areas, centroids_yx, boxes, states, guessed = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
     table = NucleiTable(
@@ -86,14 +90,18 @@ def query_table_in_steps(
         document.store.read_labels,
         source,
         border,
+        guessed,
     )
     if before is not None:
         table.take_over(before)
     return table
 
 
-def _columns(rows: list[NucleusRow], classes: int) -> tuple[NDArray, ...]:
-    """Return classes, probabilities, scores, areas, centroids, boxes and states of rows."""
+def _columns(
+    rows: list[NucleusRow], classes: int, guessing: Collection[str]
+) -> tuple[NDArray, ...]:
+    """Return the columns of rows: class, probabilities, score, area, centroid, box, state, and
+    whether the class is a guess between neoplastic and epithelial."""
     n = len(rows)
     prob = np.zeros((n, classes))
     for i, row in enumerate(rows):
@@ -107,6 +115,8 @@ def _columns(rows: list[NucleusRow], classes: int) -> tuple[NDArray, ...]:
         np.array([row.centroid_yx for row in rows], np.float64).reshape(n, 2),
         np.array([row.box for row in rows], np.int32).reshape(n, 4),
         np.array([row.state.value for row in rows], "U9"),
+        # Once the user has named the class, there are no probabilities of a model any more.
+        np.array([bool(row.class_prob) and row.source in guessing for row in rows], np.bool_),
     )
 
 

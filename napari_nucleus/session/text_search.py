@@ -12,7 +12,7 @@ model contradicts.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,6 +103,8 @@ class TextSearch:
     only_box
         Look at nothing but the box and `AROUND` pixels around it: fast, for a preview. What is
         large or small is then measured by the nuclei there.
+    guessing
+        Names of models that do not tell neoplastic from epithelial nuclei.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class TextSearch:
         border: shapely.Geometry | None = None,
         before: NucleiTable | None = None,
         only_box: bool = False,
+        guessing: Collection[str] = (),
     ) -> None:
         self.query, self.made_by = query, made_by
         self.ground = Ground(within, document.regions)
@@ -124,6 +127,7 @@ class TextSearch:
         self._document, self._box = document, box
         self._source, self._border, self._before = source, border, before
         self._seen = clip_box(pad_box(box, AROUND), document.shape) if only_box else None
+        self._guessing = frozenset(guessing)
         self._found: list[Nuclei] = []
         self._wordings: list[list[Nuclei]] = []
         self._cores: list[Box] = []
@@ -170,7 +174,7 @@ class TextSearch:
         support = self._support(found)
         yield
         own = yield from query_table_in_steps(
-            document, self._border, self._source, self._before, self._seen
+            document, self._border, self._source, self._before, self._seen, self._guessing
         )
         seen, free = dict[int, float](), np.zeros(len(found), np.bool_)
         for begin in range(0, len(found), BATCH):
@@ -180,7 +184,8 @@ class TextSearch:
                     seen[known] = max(seen.get(known, 0.0), float(support[i]))
             yield
         new, support = found.select(free), support[free]
-        table = _joined(own, new, document, self.made_by, first) if len(new) else own
+        guess = self.made_by is not None and self.made_by.model in self._guessing
+        table = _joined(own, new, document, self.made_by, first, guess) if len(new) else own
         for _ in prepare(self.query, table):
             yield
         meant = answer_query(self.query, table)
@@ -281,9 +286,17 @@ class TextSearch:
 
 
 def _joined(
-    own: NucleiTable, new: Nuclei, document: Document, made_by: MadeBy | None, first: int
+    own: NucleiTable,
+    new: Nuclei,
+    document: Document,
+    made_by: MadeBy | None,
+    first: int,
+    guess: bool,
 ) -> NucleiTable:
-    """Return a table of a document's nuclei and of new ones, which are numbered from ``first``."""
+    """Return a table of a document's nuclei and of new ones, which are numbered from ``first``.
+
+    ``guess`` is True if the model of the new ones does not tell neoplastic from epithelial.
+    """
     classes = None if made_by is None else made_by.classes
     class_ids, in_ours = in_scheme(new, document.scheme, classes)
     n = len(new)
@@ -321,6 +334,7 @@ def _joined(
         read,
         own.source,
         own.border,
+        None if own.guessed is None else np.append(own.guessed, np.full(n, guess)),
     )
     joined.take_over(own)
     return joined

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from psygnal import Signal
 
-from napari_nucleus.core.cells import NEOPLASTIC_OR_EPITHELIAL
 from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.schemes import class_mapping
 from napari_nucleus.models import zoo
@@ -71,10 +70,7 @@ class AppModels:
     @property
     def guessing(self) -> set[str]:
         """Names of the models that do not tell neoplastic and epithelial nuclei apart."""
-        infos = [model.info for model in self._all]
-        return {
-            info.name for info in infos if set(NEOPLASTIC_OR_EPITHELIAL) <= set(info.not_told_apart)
-        }
+        return zoo.guessing(model.info for model in self._all)
 
     def alike(self, scheme: ClassScheme) -> frozenset[int]:
         """Return the classes of a scheme that some model was not taught to tell apart."""

@@ -119,6 +119,7 @@ class TextAnswers:
             source=annotation.source,
             border=shape,
             before=self._table,
+            guessing=self._workspace.models.guessing,
             **where,
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
@@ -125,6 +125,7 @@ def test_hovernets_operator_is_half_as_large_at_twice_the_pixel_size():
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 2.0, 4.0]), st.sampled_from(WAYS))
+@example(36017, 4.0, "hovernet")
 @settings(max_examples=40, deadline=None)
 def test_nuclei_are_parts_of_components_without_gaps_in_their_numbers(seed, grain, way):
     hv, foreground, prob = random_maps(seed, grain=grain)
@@ -135,7 +136,11 @@ def test_nuclei_are_parts_of_components_without_gaps_in_their_numbers(seed, grai
         mask = found.labels[y0:y1, x0:x1] == i
         assert mask.any(axis=0)[[0, -1]].all()
         assert mask.any(axis=1)[[0, -1]].all()
-        assert ndimage.label(mask)[1] == 1
+        # HoVer-Net fills holes of its markers, also such as lie off the foreground: there, and
+        # only there, the parts of a nucleus may hang together.
+        hole = foreground[y0:y1, x0:x1] < 0.5
+        parts, _ = ndimage.label(mask if way == "energy" else mask | hole)
+        assert len(np.unique(parts[mask])) == 1
     if way == "energy":
         large = np.flatnonzero(np.bincount(components.ravel())[1:] >= 10) + 1
         assert (found.labels[np.isin(components, large)] > 0).all()

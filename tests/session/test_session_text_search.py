@@ -180,3 +180,31 @@ def test_a_search_changes_nothing(document):
     search(document, "lymphocytes", nuclei(square(150, 200)))
     np.testing.assert_array_equal(document.labels(), before)
     assert document.rows() == rows
+
+
+def test_nuclei_of_models_that_guess_count_as_neoplastic_and_as_epithelial(document):
+    from session_helpers import batch
+
+    def found(text, guessing):
+        return (
+            TextSearch(document, asked(text), None, WHOLE, guessing=guessing)
+            .conclude()
+            .ids.tolist()
+        )
+
+    guesses = replace(
+        batch((140, 20, 160, 40), (140, 60, 160, 80)),
+        class_prob=np.array([[0.6, 0, 0, 0, 0.4], [0, 0, 0, 0, 1]], np.float32),
+        source="vague",
+    )
+    with document.run("Segment image", made_by=replace(MODEL, model="vague")) as run:
+        run.add_tile(WHOLE, guesses)
+    first, second = (int(i) for i in document.ids[-2:])
+    assert found("epithelial nuclei", ()) == [second]
+    assert found("epithelial nuclei", {"vague"}) == [first, second]
+    assert found("tumour nuclei", {"vague"}) == [11, 12, first, second]
+    assert set(found("everything except epithelial nuclei", {"vague"})) & {first, second} == set()
+    classify(document, [first], TUMOUR)
+    assert found("epithelial nuclei", {"vague"}) == [second], "the user has named the class"
+    told = TextSearch(document, asked("epithelial nuclei"), None, WHOLE, guessing={"vague"})
+    assert "does not tell epithelial and neoplastic nuclei apart" in told.conclude().sentence

@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.classes import PANNUKE
-from napari_nucleus.core.query.conditions import Judge, ids_of_class, is_quality
+from napari_nucleus.core.query.conditions import (
+    Judge,
+    either_epithelial,
+    ids_of_class,
+    is_quality,
+    members_of,
+)
 from napari_nucleus.core.query.query import (
     ALL,
     BORDER,
@@ -163,11 +169,9 @@ def _rows(query: Query, table: NucleiTable) -> NDArray[np.int64]:
     """Return the rows of the classes asked for."""
     kept = np.ones(len(table), bool)
     if query.classes:
-        wanted = {i for name in query.classes for i in ids_of_class(name, table)}
-        kept &= np.isin(table.class_ids, sorted(wanted))
+        kept &= members_of(query.classes, table)
     if query.left_out:
-        left_out = {i for name in query.left_out for i in ids_of_class(name, table)}
-        kept &= ~np.isin(table.class_ids, sorted(left_out))
+        kept &= ~members_of(query.left_out, table)
     return np.flatnonzero(kept)
 
 
@@ -175,10 +179,18 @@ def _certainty(query: Query, table: NucleiTable, rows: NDArray[np.int64]) -> NDA
     if not query.classes:
         return np.nan_to_num(table.scores[rows].astype(np.float64), nan=1.0)
     wanted = {i for name in query.classes for i in ids_of_class(name, table)}
-    columns = [c for c, i in enumerate(table.scheme.ids) if i in wanted]
     prob = table.class_prob[rows].astype(np.float64)
     known = prob.sum(axis=1) > 0
-    return np.where(known, prob[:, columns].sum(axis=1), 1.0)
+    sure = np.where(known, prob[:, _columns(wanted, table)].sum(axis=1), 1.0)
+    either = either_epithelial(table)
+    if table.guessed is None or not wanted & either:
+        return sure
+    both = np.where(known, prob[:, _columns(wanted | either, table)].sum(axis=1), 1.0)
+    return np.where(table.guessed[rows], both, sure)
+
+
+def _columns(ids: set[int], table: NucleiTable) -> list[int]:
+    return [column for column, i in enumerate(table.scheme.ids) if i in ids]
 
 
 def _note(query: Query, table: NucleiTable) -> str:
@@ -191,4 +203,9 @@ def _note(query: Query, table: NucleiTable) -> str:
         if name in named and table.scheme.by_name(name) is None
         for i in ids_of_class(name, table)
     ]
-    return f"{table.scheme.name} has {', '.join(other)} nuclei." if other else ""
+    notes = [f"{table.scheme.name} has {', '.join(other)} nuclei."] if other else []
+    either = {table.scheme.name_of(i) for i in either_epithelial(table)}
+    if table.guessed is not None and table.guessed.any() and len(either & named) == 1:
+        both = " and ".join(sorted(either))
+        notes.append(f"The model does not tell {both} nuclei apart; both count.")
+    return " ".join(notes)

@@ -6,7 +6,7 @@ A condition is measured by a margin: how far a nucleus lies from where the condi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from napari_nucleus.core.cells import NEOPLASTIC_OR_EPITHELIAL
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.neighbourhood import nearest_member
 from napari_nucleus.core.query import rules
@@ -31,7 +32,7 @@ from napari_nucleus.core.query.table import DARKNESS, NucleiTable
 from napari_nucleus.core.schemes import class_mapping
 from napari_nucleus.errors import QueryError
 
-__all__ = ["Judge", "ids_of_class"]
+__all__ = ["Judge", "either_epithelial", "ids_of_class", "members_of"]
 
 Margins = NDArray[np.float64]
 
@@ -71,6 +72,28 @@ def ids_of_class(name: str, table: NucleiTable) -> tuple[int, ...]:
             f"{name} nuclei; nothing was chosen."
         )
     return found
+
+
+def members_of(names: Iterable[str], table: NucleiTable) -> NDArray[np.bool_]:
+    """Return which nuclei ``(n,)`` are of one of some classes of a query.
+
+    Raises
+    ------
+    QueryError
+        As `ids_of_class`.
+    """
+    wanted = {i for name in names for i in ids_of_class(name, table)}
+    members = np.isin(table.class_ids, sorted(wanted))
+    either = either_epithelial(table)
+    if table.guessed is not None and wanted & either:
+        members |= table.guessed & np.isin(table.class_ids, sorted(either))
+    return members
+
+
+def either_epithelial(table: NucleiTable) -> set[int]:
+    """Return the ids of neoplastic and of epithelial nuclei in the table's scheme."""
+    back = class_mapping(table.scheme, PANNUKE)
+    return {i for i, canonical in back.items() if canonical in NEOPLASTIC_OR_EPITHELIAL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +258,7 @@ class Judge:
     def _members(self, target: str) -> NDArray[np.bool_]:
         if target == ALL:
             return np.ones(len(self.table), bool)
-        return np.isin(self.table.class_ids, ids_of_class(target, self.table))
+        return members_of([target], self.table)
 
     def _nearest(self, target: str) -> Margins:
         """Return the distance to the nearest other nucleus of a class, µm; inf without one."""

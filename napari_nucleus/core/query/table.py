@@ -68,6 +68,9 @@ class NucleiTable:
         The image, None where it is not at hand.
     border
         What the user's border goes around, ``(x, y)`` level-0 pixels; None without one.
+    guessed
+        ``(n,)`` which nuclei were named by a model that does not tell neoplastic from epithelial
+        nuclei: they count as both. None for none.
     """
 
     ids: NDArray[np.int64]
@@ -85,6 +88,7 @@ class NucleiTable:
     read: Callable[[Box], NDArray[np.integer]] | None = None
     source: ImageSource | None = None
     border: shapely.Geometry | None = None
+    guessed: NDArray[np.bool_] | None = None
     _values: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     _pairs: list[NDArray[np.int64]] = field(default_factory=list, repr=False)
 

@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 INTEROP := .venv-interop
+# Tests side by side, each file in one process; a thread of torch for each.
+JOBS ?= 2
 
 .PHONY: setup demo test interop lint bench docs clean
 
@@ -15,7 +17,7 @@ demo: $(STAMP)-app
 	$(BIN)/napari-nucleus demo --out demo_output
 
 test: $(STAMP)-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # Opens our files in programs that clash with our environment, in one of their own.
 interop: $(STAMP)-test $(INTEROP)/.stamp

@@ -10,11 +10,12 @@ import pytest
 import shapely
 from scipy import ndimage
 
+from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.io import results as results_module
 from napari_nucleus.io.annotation_file import AnnotationFile
 from napari_nucleus.io.formats import FORMATS, Export, Format, read_annotations
-from napari_nucleus.io.results import SegmentationResult
+from napari_nucleus.io.results import SegmentationResult, result_of_labels
 from napari_nucleus.session.masks import largest_part
 
 BOTH_WAYS = [f for f in FORMATS.values() if f.write is not None and f.is_read]
@@ -122,6 +123,19 @@ class TestRoundTrip:
                 data = path.read_bytes()
                 assert b"patient-77" not in data
                 assert str(tmp_path).encode() not in data
+
+
+@pytest.mark.parametrize("name", ["labels", "geojson", "coco", "geoparquet"])
+def test_more_nuclei_than_16_bits_count_come_back(name, tmp_path):
+    """66,049 nuclei of four pixels; the ids of the last ones need 17 bits."""
+    side = 257
+    labels = np.zeros((3 * side, 3 * side), np.int32)
+    numbers = np.arange(1, side * side + 1).reshape(side, side)
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        labels[dy::3, dx::3] = numbers
+    found = written_and_read(FORMATS[name], result_of_labels(labels, PANNUKE), tmp_path)
+    assert len(found) == side * side
+    np.testing.assert_array_equal(found.nuclei.to_labels(labels.shape, found.ids), labels)
 
 
 def _order_of_boxes(result: SegmentationResult, found: AnnotationFile) -> list[int]:

@@ -36,7 +36,7 @@ def fit_evidence(
     crops: SeenCrops,
     seed: int,
     say: Callable[[str], None],
-    count: int = 240,
+    count: int = 160,
     found: float = 0.93,
 ) -> None:
     """Fit the lines of ``network.evidence`` on ``count`` crops; those of all nuclei are left."""

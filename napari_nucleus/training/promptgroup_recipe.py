@@ -152,12 +152,13 @@ def train_groups(
     WeightsError
         If the stage before was not trained.
     """
-    plan, run, out = recipe.plans[stage], recipe.run, order.out / stage
+    out = order.out / stage
     if stage == "present":
         load_matching(network, best_of(order.out, "grouped"))
         fit_evidence(network.to(device), crops, order.seed, say)
         save_weights(network, make_folder(out) / "best.safetensors")
         return
+    plan, run = recipe.plans[stage], recipe.run
     network.to(device).vision.requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit(

@@ -24,7 +24,7 @@ from typing import Any
 
 from psygnal import SignalInstance
 
-from napari_nucleus.core.geometry import Box, box_intersection
+from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.image import ImageSource, Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.progress import ProgressCallback, ignore_progress
@@ -49,9 +49,9 @@ from napari_nucleus.hosting.messages import (
     SegmentTile,
 )
 from napari_nucleus.hosting.mirror import EncodingCallback, Mirror, TileOnDemand
-from napari_nucleus.hosting.planning import plan_tiles, read_samples
+from napari_nucleus.hosting.planning import read_samples
 from napari_nucleus.hosting.queue import Item, Priority
-from napari_nucleus.hosting.tiles import TileCallback, run_tiles
+from napari_nucleus.hosting.tiles import TileCallback, TileOrder, ignore_tile, run_tiles
 from napari_nucleus.hosting.worker import WorkerOptions, usable_threads
 from napari_nucleus.models.api import Calibration, ModelInfo, TextAnswer
 
@@ -64,10 +64,6 @@ AnswersCallback = Callable[[TileSpec, list[TextAnswer]], None]
 
 CLOSE_PATIENCE_S = 1.0
 """Seconds that `Host.close` waits for jobs that are in a callback or reading pixels."""
-
-
-def _ignore_tile(_: TileSpec, __: Nuclei) -> None:
-    """Take the nuclei of a tile and do nothing."""
 
 
 def _ignore_answers(_: TileSpec, __: list[TextAnswer]) -> None:
@@ -289,46 +285,32 @@ class Host:
 
     def ask_all(
         self,
-        source: ImageSource,
-        calibration: Calibration,
+        order: TileOrder,
         texts: Sequence[str],
-        region: Box | None = None,
-        start_yx: tuple[float, float] | None = None,
-        on_tile: TileCallback = _ignore_tile,
         on_answers: AnswersCallback = _ignore_answers,
-        on_progress: ProgressCallback = ignore_progress,
-        visible: Box | None = None,
-        wanted: Callable[[Box], bool] | None = None,
     ) -> Job:
         """Answer texts on an image or a region, tile by tile.
 
-        Parameters are those of `segment`; ``on_tile`` takes the nuclei that the first text asks
-        for. ``on_answers`` takes, before that, a tile and the answers to all texts on it, in
-        level-0 pixels; nuclei near its border may come with a neighbouring tile as well.
+        Parameters
+        ----------
+        order
+            Where, and who is told; its ``on_tile`` takes the nuclei that the first text asks for.
+        texts
+            Each is answered by itself.
+        on_answers
+            Takes, before that, a tile and the answers to all texts on it, in level-0 pixels; nuclei
+            near its border may come with a neighbouring tile as well.
         """
         asked = tuple(texts)
 
-        def request(_: TileSpec, tile: Tile) -> Ask:
-            y0, x0 = (int(v) for v in tile.frame.origin_yx)
-            box = (y0, x0, y0 + tile.shape[0], x0 + tile.shape[1])
-            return Ask(self._mirror.key(source, box, calibration), asked, tile)
+        def request(spec: TileSpec, tile: Tile) -> Ask:
+            return Ask(self._mirror.key(order.source, spec.outer, order.calibration), asked, tile)
 
         def nuclei(spec: TileSpec, reply: Answered) -> Nuclei:
             on_answers(spec, [_shifted(answer, spec.outer) for answer in reply.answers])
             return reply.answers[0].nuclei
 
-        return self._work_through_tiles(
-            source,
-            calibration,
-            request,
-            nuclei,
-            region,
-            start_yx,
-            on_tile,
-            on_progress,
-            visible,
-            wanted,
-        )
+        return self._work_through_tiles(order, request, nuclei)
 
     def segment(
         self,
@@ -336,7 +318,7 @@ class Host:
         calibration: Calibration,
         region: Box | None = None,
         start_yx: tuple[float, float] | None = None,
-        on_tile: TileCallback = _ignore_tile,
+        on_tile: TileCallback = ignore_tile,
         on_progress: ProgressCallback = ignore_progress,
         visible: Box | None = None,
         wanted: Callable[[Box], bool] | None = None,
@@ -365,42 +347,23 @@ class Host:
         """
 
         return self._work_through_tiles(
-            source,
-            calibration,
+            TileOrder(source, calibration, region, start_yx, on_tile, on_progress, visible, wanted),
             lambda _, tile: SegmentTile(tile, calibration),
             lambda _, reply: reply.nuclei,
-            region,
-            start_yx,
-            on_tile,
-            on_progress,
-            visible,
-            wanted,
         )
 
     def _work_through_tiles(
         self,
-        source: ImageSource,
-        calibration: Calibration,
+        order: TileOrder,
         request: Callable[[TileSpec, Tile], Request],
         nuclei: Callable[[TileSpec, Any], Nuclei],
-        region: Box | None,
-        start_yx: tuple[float, float] | None,
-        on_tile: TileCallback,
-        on_progress: ProgressCallback,
-        visible: Box | None,
-        wanted: Callable[[Box], bool] | None,
     ) -> Job:
-        """Send a request for each tile; the nuclei in its reply become final one after the other.
-
-        Parameters are those of `segment`; ``request`` makes the request of a tile, ``nuclei``
-        takes its nuclei, in pixels of the tile, out of the reply.
-        """
+        """Send a request for each tile; ``nuclei`` takes its nuclei out of the reply."""
 
         def submit(spec: TileSpec, tile: Tile) -> Future[Nuclei]:
-            seen = visible is not None and box_intersection(spec.core, visible) is not None
             item = Item(
                 f"the tile at y {spec.core[0]}, x {spec.core[1]}",
-                Priority.VISIBLE if seen else Priority.REST,
+                Priority.VISIBLE if order.shows(spec.core) else Priority.REST,
                 lambda: request(spec, tile),
                 lambda reply: nuclei(spec, reply),
             )
@@ -409,9 +372,14 @@ class Host:
 
         def work() -> int:
             info = job.follow(self._info_when_loaded()).result()
-            specs = plan_tiles(source.shape, info, calibration, region, start_yx, wanted)
             return run_tiles(
-                specs, source, calibration, submit, on_tile, on_progress, job.cancelled
+                order.plan(info),
+                order.source,
+                order.calibration,
+                submit,
+                order.on_tile,
+                order.on_progress,
+                job.cancelled,
             )
 
         job = Job()

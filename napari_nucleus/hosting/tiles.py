@@ -12,18 +12,68 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
+from dataclasses import dataclass
 
+from napari_nucleus.core.geometry import Box, box_intersection
 from napari_nucleus.core.image import ImageSource, Tile
 from napari_nucleus.core.nuclei import Nuclei
-from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback
+from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ignore_progress
 from napari_nucleus.core.tiling import SeamResolver, TileSpec
 from napari_nucleus.errors import CancelledError
-from napari_nucleus.hosting.planning import read_tile
-from napari_nucleus.models.api import Calibration
+from napari_nucleus.hosting.planning import plan_tiles, read_tile
+from napari_nucleus.models.api import Calibration, ModelInfo
 
-__all__ = ["TileCallback", "run_tiles"]
+__all__ = ["TileCallback", "TileOrder", "ignore_tile", "run_tiles"]
 
 TileCallback = Callable[[TileSpec, Nuclei], None]
+
+
+def ignore_tile(_: TileSpec, __: Nuclei) -> None:
+    """Take the nuclei of a tile and do nothing."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TileOrder:
+    """What of an image is to be worked through tile by tile, and who is told.
+
+    Parameters
+    ----------
+    source, calibration
+        The image, and what the model knows of it.
+    region
+        Level-0 box; by default all of the image.
+    start_yx
+        Where to begin, on level 0; by default the middle of the region.
+    on_tile
+        Takes a tile and the nuclei that became final with it, in level-0 pixels; called on the
+        job's thread.
+    on_progress
+        Takes a report before the first tile and after each; called on the job's thread.
+    visible
+        What is on screen, on level 0: its tiles go before those of other jobs.
+    wanted
+        Called with the core of a tile on the job's thread: False leaves the tile out.
+    """
+
+    source: ImageSource
+    calibration: Calibration
+    region: Box | None = None
+    start_yx: tuple[float, float] | None = None
+    on_tile: TileCallback = ignore_tile
+    on_progress: ProgressCallback = ignore_progress
+    visible: Box | None = None
+    wanted: Callable[[Box], bool] | None = None
+
+    def plan(self, info: ModelInfo) -> list[TileSpec]:
+        """Return the tiles of a model, in their order."""
+        return plan_tiles(
+            self.source.shape, info, self.calibration, self.region, self.start_yx, self.wanted
+        )
+
+    def shows(self, core: Box) -> bool:
+        """Return True if a part of a tile's core is on screen."""
+        return self.visible is not None and box_intersection(core, self.visible) is not None
+
 
 LOOKAHEAD = 1
 """Tiles that are read and handed over while another one is in the model."""

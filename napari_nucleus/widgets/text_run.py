@@ -9,6 +9,7 @@ from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.tiling import TileSpec
 from napari_nucleus.hosting.job import Job
+from napari_nucleus.hosting.tiles import TileOrder
 from napari_nucleus.models.api import Calibration, TextAnswer
 from napari_nucleus.session.text_search import TextSearch
 from napari_nucleus.widgets.background import on_main_thread
@@ -45,17 +46,20 @@ class TextRun(TileRun):
         return self.search.ground.meets
 
     def _send(self, calibration: Calibration, wanted: Callable[[Box], bool]) -> Job:
-        return self._model.host.ask_all(
+        order = TileOrder(
             self._annotation.source,
             calibration,
-            self._texts,
             self._extent.box,
             self._start,
             on_tile=lambda spec, nuclei: on_main_thread(self._on_tile, spec, nuclei),
-            on_answers=lambda spec, answers: on_main_thread(self._on_answers, spec, answers),
             on_progress=lambda report: on_main_thread(self._on_progress, report),
             visible=self._visible,
             wanted=wanted,
+        )
+        return self._model.host.ask_all(
+            order,
+            self._texts,
+            lambda spec, answers: on_main_thread(self._on_answers, spec, answers),
         )
 
     def _on_answers(self, spec: TileSpec, answers: list[TextAnswer]) -> None:

@@ -10,6 +10,7 @@ from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.errors import ModelError
 from napari_nucleus.hosting.host import Host
 from napari_nucleus.hosting.planning import click_tile
+from napari_nucleus.hosting.tiles import TileOrder
 from napari_nucleus.models.api import Calibration
 
 T = 60.0
@@ -75,13 +76,10 @@ def test_a_newer_text_takes_the_place_of_one_that_waits(reader, source, tmp_path
 def test_all_of_an_image_is_answered_tile_by_tile_as_if_it_were_one(reader, source):
     tiles, answers = [], []
     job = reader.ask_all(
-        source,
-        CALIBRATION,
+        TileOrder(source, CALIBRATION, on_tile=lambda spec, nuclei: tiles.append(nuclei)),
         ["dark", "large"],
-        on_tile=lambda spec, nuclei: tiles.append(nuclei),
-        on_answers=lambda spec, got: answers.append((spec, got)),
+        lambda spec, got: answers.append((spec, got)),
     )
-    found = Nuclei.concatenate(tiles)
     assert job.future.result(T) == len(Nuclei.concatenate(tiles))
     found = Nuclei.concatenate(tiles)
     assert sorted(tuple(box) for box in found.boxes.tolist()) == whole_truth(source)
@@ -94,15 +92,15 @@ def test_all_of_an_image_is_answered_tile_by_tile_as_if_it_were_one(reader, sour
 
 
 def test_tiles_of_a_run_are_there_for_the_next_text(reader, source, tmp_path):
-    reader.ask_all(source, CALIBRATION, ["dark"]).future.result(T)
+    reader.ask_all(TileOrder(source, CALIBRATION), ["dark"]).future.result(T)
     encoded = steps_of(tmp_path).count("embed")
-    reader.ask_all(source, CALIBRATION, ["large"]).future.result(T)
+    reader.ask_all(TileOrder(source, CALIBRATION), ["large"]).future.result(T)
     assert steps_of(tmp_path).count("embed") == encoded
 
 
 def test_a_run_of_texts_is_cancelled_within_a_tile(reader, source, tmp_path, until):
     (tmp_path / "answer").write_text("wait")
-    job = reader.ask_all(source, CALIBRATION, ["dark"])
+    job = reader.ask_all(TileOrder(source, CALIBRATION), ["dark"])
     until((tmp_path / "waiting").exists)
     job.cancel()
     (tmp_path / "answer").unlink()

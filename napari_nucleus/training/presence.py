@@ -14,20 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_nucleus.models.promptgroup.network import PromptGroup, Seen
-from napari_nucleus.training.prompt_bank import bank
+from napari_nucleus.models.promptgroup.words import plain_text
 from napari_nucleus.training.prompt_batches import SeenCrops
 from napari_nucleus.training.prompt_targets import wanted_mask
 
 __all__ = ["fit_evidence", "fit_line"]
 
-TEXTS = 2
-"""Texts a class."""
-
 LEAST = 10
 """Crops with and without a class from which on it is fitted."""
 
-LEAST_AREA = 60
-"""Pixels of a class that count as its being there."""
+LEAST_AREA = 200
+"""Pixels of a class that count as its being there: most of a nucleus."""
 
 
 @torch.inference_mode()
@@ -36,33 +33,27 @@ def fit_evidence(
     crops: SeenCrops,
     seed: int,
     say: Callable[[str], None],
-    count: int = 160,
-    found: float = 0.93,
+    count: int = 400,
+    found: float = 0.92,
 ) -> None:
     """Fit the lines of ``network.evidence`` on ``count`` crops; those of all nuclei are left."""
     network.eval()
     device = next(network.parameters()).device
     rng = np.random.default_rng([seed, 1])
-    texts = [
-        (c, pool[int(i)].text)
-        for c in range(1, 1 + network.config.vision.n_classes)
-        for pool in [bank((c,))]
-        for i in rng.choice(len(pool), TEXTS, replace=False)
-    ]
-    read = network.read_texts([text for _, text in texts])
-    rows: dict[int, list[tuple[Tensor, int]]] = {c: [] for c, _ in texts}
+    ids = range(1, 1 + network.config.vision.n_classes)
+    read = network.read_texts([plain_text((c,)) for c in ids])
+    rows: dict[int, list[tuple[Tensor, int]]] = {c: [] for c in ids}
     for number in rng.permutation(len(crops))[:count]:
         seen, class_map = crops.piece(int(number), 0, 0, crops.class_map.shape[1])
-        truth = [_present(class_map, c) for c, _ in texts]
-        kept = [i for i, present in enumerate(truth) if present >= 0]
+        truth = {c: _present(class_map, c) for c in ids}
+        kept = [c for c in ids if truth[c] >= 0]
         if not kept:
             continue
-        index = torch.tensor(kept, device=device)
-        one = Seen(*(v[None].to(device).expand(len(kept), -1, -1, -1) for v in seen))
-        answers = network(one, read.repeated(index))
-        features = network.evidence.features(answers.semantic, answers.presence).cpu()
-        for i, row in zip(kept, features, strict=True):
-            rows[texts[i][0]].append((row, truth[i]))
+        same = read.repeated(torch.tensor([c - 1 for c in kept], device=device))
+        one = Seen(*(v[None].to(device).float().expand(len(kept), -1, -1, -1) for v in seen))
+        features = network.evidence.features(network(one, same), one, same.wanted).cpu()
+        for c, row in zip(kept, features, strict=True):
+            rows[c].append((row, truth[c]))
     for class_id, examples in rows.items():
         target = torch.tensor([float(t) for _, t in examples])
         if min(float(target.sum()), float((1 - target).sum())) < LEAST:

@@ -6,7 +6,7 @@ kept (`SeenCrops`); SAM3 is fed with pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from napari_nucleus.models.promptgroup.losses import LossConfig
 from napari_nucleus.models.promptgroup.network import PromptGroup, Seen
 from napari_nucleus.models.working import normalise
 from napari_nucleus.training.batches import TrainingImages, pixels_of
+from napari_nucleus.training.data import AnnotatedImage
 from napari_nucleus.training.prompt_bank import ALL_CLASSES, Prompt, draw_group, vary
 from napari_nucleus.training.prompt_targets import GroupShares, Wanted, draw_classes, wanted_mask
 from napari_nucleus.training.sampler import Crop, CropSampler, SamplerConfig
@@ -86,6 +87,26 @@ def see_crops(
         maps.append(crop.class_target[crop.labels])
         if (i + 1) % 200 == 0:
             say(f"{i + 1} of {count} crops seen")
+    return SeenCrops(Seen(*(torch.cat(v) for v in zip(*seen, strict=True))), np.stack(maps))
+
+
+@torch.inference_mode()
+def see_tiles(network: PromptGroup, images: Sequence[AnnotatedImage], size: int) -> SeenCrops:
+    """Let the encoder look at images as they are, cut into tiles of ``size`` pixels."""
+    network.eval()
+    seen: list[Seen] = []
+    maps = []
+    for image in images:
+        class_map = image.class_target[image.labels]
+        height, width = class_map.shape
+        for y in range(0, height - size + 1, size):
+            for x in range(0, width - size + 1, size):
+                part = slice(y, y + size), slice(x, x + size)
+                rgb = torch.tensor(np.ascontiguousarray(image.rgb[part])).permute(2, 0, 1)[None]
+                pixels = normalise(rgb.float() / 255)
+                found = network.see(pixels.contiguous(memory_format=torch.channels_last))
+                seen.append(Seen(*(v.half() for v in found[:3]), maps=found.maps[:, :0].half()))
+                maps.append(class_map[part])
     return SeenCrops(Seen(*(torch.cat(v) for v in zip(*seen, strict=True))), np.stack(maps))
 
 

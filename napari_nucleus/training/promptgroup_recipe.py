@@ -1,7 +1,8 @@
 """Recipe of the text-prompted nano: prompt-group-aware training on what a frozen encoder sees.
 
-Stage ``grouped`` learns texts and masks; ``present`` fits on its answers what decides whether
-anything is drawn at all, and is packed. ``ungrouped`` is as long as ``grouped``, from the same
+Stage ``grouped`` learns texts and masks; ``present`` goes on with texts alone, so that they are
+read rightly however they are worded, fits on the answers what decides whether anything is drawn at
+all, and is packed. ``ungrouped`` is as long as ``grouped``, from the same
 start and the same crops, without the terms that tie prompts together; it is what the first stage is
 compared with, and trained only when asked for.
 """
@@ -32,6 +33,7 @@ from napari_nucleus.training.prompt_batches import (
     load_crops,
     save_crops,
     see_crops,
+    see_tiles,
 )
 from napari_nucleus.training.promptgroup import GroupLoss
 from napari_nucleus.training.recipes import TrainingOrder
@@ -43,6 +45,7 @@ from napari_nucleus.training.sources import (
     training_stain,
 )
 from napari_nucleus.training.text_checks import score_texts
+from napari_nucleus.training.text_reading import learn_to_read
 
 __all__ = ["PromptGroupRecipe", "promptgroup_recipe", "train_promptgroup"]
 
@@ -55,7 +58,7 @@ class PromptGroupRecipe:
     """Everything that decides how ``promptgroup-nano`` comes about; a plan each way of training.
 
     ``crops`` are how many are seen, and their side; ``fields`` how many synthetic fields are drawn,
-    and their side.
+    and their side; ``reading`` how many steps of texts alone.
     """
 
     config: PromptGroupConfig
@@ -65,6 +68,7 @@ class PromptGroupRecipe:
     crops: tuple[int, int] = (1_200, 256)
     fields: tuple[int, int] = (300, 320)
     autocast: bool = True
+    reading: int = 1_500
 
 
 def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRecipe:
@@ -82,6 +86,7 @@ def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRe
         run=_run(steps or (8_000 if gpu else 1_600), 1e-3),
         sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
         crops=(4_000 if gpu else 1_200, 256),
+        reading=min(1_500, 2 * (steps or 1_500)),
     )
 
 
@@ -155,7 +160,12 @@ def train_groups(
     out = order.out / stage
     if stage == "present":
         load_matching(network, best_of(order.out, "grouped"))
-        fit_evidence(network.to(device), crops, order.seed, say)
+        learn_to_read(network.to(device), recipe.reading, order.seed, say)
+        # Crops are stained and scaled otherwise and have synthetic classes; where images as they
+        # are tell enough of a class, they have the last word.
+        fit_evidence(network, crops, order.seed, say)
+        tiles = see_tiles(network, load_consep(order.data), crops.class_map.shape[1])
+        fit_evidence(network, tiles, order.seed, say, found=0.95)
         save_weights(network, make_folder(out) / "best.safetensors")
         return
     plan, run = recipe.plans[stage], recipe.run

@@ -150,10 +150,8 @@ def evaluate_texts(
 
             def asked(texts: Sequence[str], wanted: Wanted = wanted) -> list[float]:
                 shape = (wanted.mask.shape[0], wanted.mask.shape[1])
-                return [
-                    dice(loaded.answer(embedding, text).nuclei.to_labels(shape) > 0, wanted)  # noqa: B023
-                    for text in texts
-                ]
+                answers = loaded.answer_many(embedding, texts)  # noqa: B023
+                return [dice(a.nuclei.to_labels(shape) > 0, wanted) for a in answers]
 
             kept[name].append(np.array(asked(_texts(name))))
             banked[name].append(

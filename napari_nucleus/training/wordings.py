@@ -9,22 +9,10 @@ from collections.abc import Collection
 
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.query import Query
+from napari_nucleus.models.promptgroup.words import plain_text
 from napari_nucleus.training.prompt_bank import ALL_CLASSES, QUALITIES, bank
 
-__all__ = ["plain_words", "texts_for", "wordings"]
-
-
-def plain_words(classes: Collection[int]) -> str:
-    """Return the plainest text that asks for classes of PanNuke; for all nuclei if there are none.
-
-    Parameters
-    ----------
-    classes
-        Some of its ids.
-    """
-    if not classes or set(classes) >= set(ALL_CLASSES):
-        return "all nuclei"
-    return f"{' and '.join(PANNUKE.name_of(i) for i in sorted(classes))} nuclei"
+__all__ = ["texts_for", "wordings"]
 
 
 def wordings(classes: Collection[int]) -> tuple[str, ...]:
@@ -35,7 +23,7 @@ def wordings(classes: Collection[int]) -> tuple[str, ...]:
     classes
         Ids of PanNuke; all nuclei if there are none.
     """
-    plain = plain_words(classes)
+    plain = plain_text(classes)
     wanted = tuple(sorted(classes)) or ALL_CLASSES
     if wanted == ALL_CLASSES or len(wanted) == 1:
         others = [
@@ -56,5 +44,5 @@ def texts_for(query: Query) -> tuple[str, ...]:
     ids = [c.id for c in PANNUKE.classes if c.name in query.classes]
     others = wordings(ids)
     about_classes = not query.conditions and not query.left_out and query.text.strip()
-    first = query.text.strip() if about_classes else plain_words(ids)
+    first = query.text.strip() if about_classes else plain_text(ids)
     return (first, *[text for text in others if text != first][:2])

@@ -190,6 +190,7 @@ def test_the_recipe_goes_from_crops_to_packed_weights_and_resumes(tmp_path, monk
             run=run,
             sampler=SamplerConfig(exact=1.0, paste=0.0, dirt=0.0),
             crops=(2, 64),
+            reading=2,
             autocast=False,
         )
 

@@ -76,6 +76,9 @@ class AnswerConfig:
         Least mean probability of a nucleus.
     confidence
         Least certainty that the text was understood.
+    plain
+        Answer the plainest text for the classes that were read in a text in its place, so that all
+        texts that are read alike have one answer.
     batch
         Windows at a time.
     precision
@@ -87,6 +90,7 @@ class AnswerConfig:
     mask: float = 0.5
     score: float = 0.5
     confidence: float = 0.5
+    plain: bool = False
     batch: int = 4
     precision: Literal["single", "auto"] = "single"
 

@@ -143,41 +143,52 @@ class PromptGroup(nn.Module):
 
 
 class Evidence(nn.Module):
-    """Whether anything asked for is there, by the semantic answer and the token of presence.
+    """Whether anything asked for is there: by the answer, and by the encoder's own classes.
 
-    The token alone hardly learns it from few images. A line through some features of the answer for
-    each class and for all nuclei, fitted on training crops; 0 is where enough of those that are
-    there are found. Before it is fitted it repeats the token.
+    SAM3's token of presence hardly learns it from few images. A line through some features for each
+    class and for all nuclei, fitted on training crops; 0 is where enough of those that are there
+    are found. Before it is fitted it repeats the token.
     """
 
-    LEVELS = (0.5, 0.55, 0.6, 0.65)
-    SMALL = 15  # cells of stride 2: the area of a small nucleus
+    LEVELS = (0.5, 0.6)
+    AREAS = (15, 60, 150)  # cells of stride 2: a small nucleus, a usual one, more than one
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        weight = torch.zeros(1 + n_classes, 2 + len(self.LEVELS))
+        weight = torch.zeros(1 + n_classes, 1 + len(self.LEVELS) + 3 * len(self.AREAS))
         weight[:, 0] = 1
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(1 + n_classes), requires_grad=False)
 
-    def features(self, semantic: Tensor, presence: Tensor) -> Tensor:
-        """Return ``(n, F)`` of logits ``(n, 1, h, w)`` and ``(n,)``.
+    def features(self, answers: Answers, seen: Seen, wanted: Tensor) -> Tensor:
+        """Return ``(n, F)``; ``wanted`` ``(n, C)`` logits of the classes asked for.
 
-        The token, the probability that a small nucleus has at least, and the logarithms of the
-        areas above some probabilities.
+        The token; the logarithms of the areas above some probabilities of the answer; and the
+        probabilities that some areas have at least, of the answer, of the encoder's classes, and of
+        both.
         """
-        flat = semantic.float().flatten(1)
-        least = flat.topk(min(self.SMALL, flat.shape[1]), 1).values[:, -1]
-        p = flat.sigmoid()
-        areas = [torch.log1p((p >= level).sum(1)) for level in self.LEVELS]
-        return torch.stack([presence.float(), least, *areas], 1)
+        n_classes = wanted.shape[1]
+        asked = answers.semantic.float().flatten(1).sigmoid()
+        classes = seen.fine[:, -n_classes - 1 :].float().softmax(1)[:, 1:]
+        own = (classes * (wanted > 0)[:, :, None, None]).sum(1).flatten(1)
+        areas = [torch.log1p((asked >= level).sum(1)) for level in self.LEVELS]
+        least = [
+            _least(values, area) for values in (asked, own, asked * own) for area in self.AREAS
+        ]
+        return torch.stack([answers.presence.float(), *areas, *least], 1)
 
-    def forward(self, answers: Answers, wanted: Tensor) -> Tensor:
-        """Return logits ``(n,)``; ``wanted`` ``(n, C)`` logits of the classes asked for."""
-        lines = self.features(answers.semantic, answers.presence) @ self.weight.T + self.bias
+    def forward(self, answers: Answers, seen: Seen, wanted: Tensor) -> Tensor:
+        """Return logits ``(n,)``."""
+        lines = self.features(answers, seen, wanted) @ self.weight.T + self.bias
         asked = (wanted > 0).float()
         several = (lines[:, 1:] * asked).sum(1) / asked.sum(1).clamp(min=1)
         return torch.where(asked.all(1), lines[:, 0], several)
+
+
+def _least(values: Tensor, area: int) -> Tensor:
+    """Return what ``area`` of the values ``(n, cells)`` have at least, as a logit ``(n,)``."""
+    top = values.topk(min(area, values.shape[1]), 1).values[:, -1]
+    return torch.logit(top, 1e-4)
 
 
 def level_dims(config: PromptGroupConfig) -> tuple[int, ...]:

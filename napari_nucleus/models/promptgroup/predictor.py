@@ -31,7 +31,7 @@ from napari_nucleus.models.promptgroup.config import PromptGroupConfig
 from napari_nucleus.models.promptgroup.network import PromptGroup, Seen
 from napari_nucleus.models.promptgroup.text import Read
 from napari_nucleus.models.promptgroup.windows import SeenTile, answer_windows, see_tile
-from napari_nucleus.models.promptgroup.words import Reading, meaning, read_text
+from napari_nucleus.models.promptgroup.words import Reading, meaning, plain_text, read_text
 from napari_nucleus.models.uperhover.config import InferenceConfig
 from napari_nucleus.models.uperhover.predictor import UperHoverPredictor
 
@@ -43,7 +43,10 @@ WINDOWS = 4
 
 @dataclass(frozen=True, eq=False)
 class Understood:
-    """A text as the network reads it: ``classes`` that it asks for, and how sure that is."""
+    """A text as the network reads it: ``classes`` that it asks for, and how sure that is.
+
+    ``read`` is what is answered: the text, or the plainest one for its classes.
+    """
 
     reading: Reading
     read: Read
@@ -113,14 +116,25 @@ class PromptGroupPredictor(Predictor):
                 f"{self.info.name}: this tile was encoded by another model; encode it again."
             )
         tile: SeenTile | None = None
+        same: dict[tuple[int, ...], TextAnswer] = {}
         answers = []
         for text in texts:
             understood = self.understand(text)
             if self._is_doubtful(understood):
                 answers.append(self._refusal(text, understood))
                 continue
-            tile = tile or self._seen(embedding)
-            answers.append(self._answered(text, understood, tile, embedding))
+            known = same.get(understood.classes) if self.settings.answer.plain else None
+            if known is None:
+                tile = tile or self._seen(embedding)
+                known = same[understood.classes] = self._answered(text, understood, tile, embedding)
+            answers.append(
+                replace(
+                    known,
+                    text=text,
+                    confidence=understood.confidence,
+                    words=explained(understood),
+                )
+            )
         return answers
 
     def query(self, tile: Tile, text: str, calibration: Calibration | None = None) -> TextAnswer:
@@ -139,6 +153,8 @@ class PromptGroupPredictor(Predictor):
         classes = tuple(int(i) + 1 for i in np.flatnonzero(wanted >= 0.5))
         doubt = bool(reading.unknown) or not reading.naming or not classes
         certainty = 0.0 if doubt else float((2 * np.abs(wanted - 0.5)).min())
+        if self.settings.answer.plain and not doubt:
+            read = self.network.read_texts([plain_text(classes)])
         return Understood(reading, read, classes, certainty)
 
     def semantic(

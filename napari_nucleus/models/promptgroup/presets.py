@@ -12,7 +12,6 @@ __all__ = ["NANO"]
 NANO = PromptGroupConfig(
     # One mirroring: a preview must follow the typing, and there are four windows on a tile of 320.
     vision=replace(UPERHOVER_NANO, inference=replace(UPERHOVER_NANO.inference, flips=1)),
-    # Of prompts of the bank in other words, 2 % are refused at 0.1 and 1 % are read wrongly.
-    answer=AnswerConfig(confidence=0.1, precision="auto"),
+    answer=AnswerConfig(mask=0.55, confidence=0.1, plain=True, precision="auto"),
 )
 """The bundled model: the eyes of ``uperhover-nano``, six concepts, two CPU cores."""

@@ -92,9 +92,10 @@ def answer_windows(
     for first in range(0, n, batch):
         index = torch.arange(first, min(first + batch, n), device=read.tokens.device)
         same = read.repeated(torch.zeros_like(index))
-        answers = network(tile.seen.of(index), same)
+        windows = tile.seen.of(index)
+        answers = network(windows, same)
         semantic.append(answers.semantic.float().sigmoid())
-        presence.append(network.evidence(answers, same.wanted).sigmoid())
+        presence.append(network.evidence(answers, windows, same.wanted).sigmoid())
     maps = _upright(torch.cat(semantic), tile.flips)
     there = torch.cat(presence).view(tile.flips, -1).mean(0)
     maps = maps * (there >= least)[:, None, None, None]

@@ -8,10 +8,12 @@ nothing is drawn, since to drop "mitotic" from "mitotic nuclei" would answer ano
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache, lru_cache
 
+from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.models.promptgroup.vocabulary import (
     CLASS_WORDS,
     FILLERS,
@@ -21,7 +23,15 @@ from napari_nucleus.models.promptgroup.vocabulary import (
     NUCLEUS_WORDS,
 )
 
-__all__ = ["Reading", "known_word", "meaning", "read_text", "split_words", "vocabulary"]
+__all__ = [
+    "Reading",
+    "known_word",
+    "meaning",
+    "plain_text",
+    "read_text",
+    "split_words",
+    "vocabulary",
+]
 
 NEAR = 0.84
 """Least likeness (`difflib`'s ratio) of a mistyped word to the word that it is read as."""
@@ -55,6 +65,13 @@ class Reading:
         """The words that name a class, an appearance or nuclei, each once, in their order."""
         telling = _telling()
         return tuple(dict.fromkeys(word for word in self.words if word in telling))
+
+
+def plain_text(classes: Collection[int]) -> str:
+    """Return the plainest text that asks for classes of PanNuke, by their ids; for all if empty."""
+    if not classes or set(classes) >= set(CLASS_WORDS):
+        return "all nuclei"
+    return f"{' and '.join(PANNUKE.name_of(i) for i in sorted(classes))} nuclei"
 
 
 def split_words(text: str) -> tuple[str, ...]:

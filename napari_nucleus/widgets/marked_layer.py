@@ -75,13 +75,32 @@ class MarkedLayer:
         viewer.add_layer(self.layer)
         if active is not None:
             viewer.layers.selection.active = active
+        self._turn = 0
+        self._boxes: list[Box] = []
+        self._begin()
+
+    def show(self, raster: MarkedRaster) -> None:
+        """Show other marks in the place of these; cheaper than another layer."""
+        self._raster, self._tiles = raster, RasterTiles(raster)
+        before, self._boxes = self._boxes, []
+        for box in before:
+            self.redraw(box)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._turn += 1
         self._reading = self._raster.read_in_steps()
-        self._read_on()
+        self._read_on(self._turn)
+
+    @property
+    def is_there(self) -> bool:
+        """True until it is closed, here or by the user."""
+        return not self._closed and self.layer in self._viewer.layers
 
     @property
     def visible(self) -> bool:
         """True while it is shown."""
-        return not self._closed and self.layer in self._viewer.layers and self.layer.visible
+        return self.is_there and self.layer.visible
 
     @visible.setter
     def visible(self, visible: bool) -> None:
@@ -122,13 +141,14 @@ class MarkedLayer:
 
         return [level(number) for number in range(self._raster.levels)]
 
-    def _read_on(self) -> None:
+    def _read_on(self, turn: int) -> None:
         """Read some tiles and draw them, then let the window breathe."""
-        if self._closed:
+        if self._closed or turn != self._turn:
             return
         boxes = list(islice(self._reading, TILES_AT_ONCE))
+        self._boxes += boxes
         for box in boxes:
             self.redraw(box)
         if boxes:
             # A method alone would be held weakly.
-            QTimer.singleShot(0, lambda: self._read_on())
+            QTimer.singleShot(0, lambda: self._read_on(turn))

@@ -264,22 +264,31 @@ class TextAnswers:
         self.changed.emit()
 
     def _draw(self, found: TextFound | None) -> None:
-        layer, self._layer = self._layer, None
-        if layer is not None:
-            layer.close()
         annotation = self._workspace.annotation
+        if self._layer is not None and not self._layer.is_there:
+            self._layer = None  # the user has deleted it
         if found is None or annotation is None or not len(found):
+            if self._layer is not None:
+                self._layer.close()
+                self._layer = None
+            return
+        raster = AnswerRaster(annotation.document, found.ids, found.new)
+        title = f"{annotation.image.name} answer: {found.query.text.strip()[:30]}"
+        if self._layer is not None:
+            self._layer.show(raster)
+            self._layer.layer.name = title
             return
         self._layer = MarkedLayer(
             annotation.viewer,
             annotation.image,
             annotation.document,
-            AnswerRaster(annotation.document, found.ids, found.new),
+            raster,
             _colormap(),
             annotation.key,
             ANSWER_ROLE,
-            f"answer: {found.query.text.strip()[:30]}",
+            "answer",
         )
+        self._layer.layer.name = title
 
     # ---- what is done with it
 

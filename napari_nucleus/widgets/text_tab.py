@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TextTab"]
 
-TYPING_MS = 120
+TYPING_MS = 80
 """Milliseconds without a key after which a preview is made."""
 
 PLACES: tuple[tuple[Where, str, str], ...] = (

@@ -229,7 +229,7 @@ class TextAnswers:
         self._draw(found)
         self.changed.emit()
         if not low:
-            return found.sentence
+            return f"{found.query.describe(len(found))}."
         return f"{found.sentence} N goes through those that not all wordings led to."
 
     def put_away(self) -> None:

@@ -11,11 +11,13 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QComboBox,
     QCompleter,
+    QFrame,
     QGroupBox,
     QHBoxLayout,
     QLabel,
     QMenu,
     QPushButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -143,11 +145,21 @@ class TextTab(QWidget):
         self.note = QLabel()
         self.note.setWordWrap(True)
         self.note.setEnabled(False)
+        # A small screen has no room for all of it, and words must not be cut off.
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.addWidget(asking)
+        column.addWidget(self.answer)
+        column.addStretch(1)
+        column.addWidget(self.note)
+        scrolled = QScrollArea()
+        scrolled.setWidget(content)
+        scrolled.setWidgetResizable(True)
+        scrolled.setFrameShape(QFrame.Shape.NoFrame)
+        scrolled.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         layout = QVBoxLayout(self)
-        layout.addWidget(asking)
-        layout.addWidget(self.answer)
-        layout.addStretch(1)
-        layout.addWidget(self.note)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scrolled)
 
         self._typing = QTimer(self)
         self._typing.setSingleShot(True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,13 +23,25 @@ class AnswerRaster(MarkedRaster):
 
     Parameters
     ----------
-    ids
-        ``(k,)`` nuclei of the document that are meant; one that is gone is drawn no more.
+    ids, boxes
+        ``(k,)`` nuclei of the document that are meant, and their boxes ``(k, 4)``; one that is gone
+        is drawn no more.
     """
 
-    def __init__(self, document: Document, ids: NDArray[np.int64], new: Proposals) -> None:
+    def __init__(
+        self,
+        document: Document,
+        ids: NDArray[np.int64],
+        boxes: NDArray[np.integer],
+        new: Proposals,
+    ) -> None:
         super().__init__(document, new, NEW)
+        self._boxes = boxes
         self._marks.put(ids, np.full(len(ids), MEANT, np.uint8))
+
+    def read_in_steps(self) -> Iterator[Box]:
+        """Yield level-0 boxes where there is something; nowhere else is anything to be drawn."""
+        yield from self.around(np.concatenate([self._boxes, self._proposals.boxes]))
 
     def follow(self, box: Box) -> None:
         """Do nothing: a nucleus that is meant stays so, whatever becomes of it."""

@@ -55,7 +55,10 @@ class MarkedRaster(ABC):
         for box in self._document.store.tile_boxes():
             self.follow(box)
             yield box
-        boxes = self._proposals.boxes
+        yield from self.around(self._proposals.boxes)
+
+    def around(self, boxes: NDArray[np.integer]) -> Iterator[Box]:
+        """Yield level-0 boxes around boxes ``(n, 4)``, one for those that begin together."""
         for group in grouped_by_cell(boxes, TILE_SIZE):
             low, high = boxes[group, :2].min(axis=0), boxes[group, 2:].max(axis=0)
             yield clip_box((*low.tolist(), *high.tolist()), self._document.shape)

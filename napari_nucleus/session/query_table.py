@@ -83,7 +83,7 @@ def query_table_in_steps(
         centroids_yx,
         boxes,
         states,
-        _doubts(document, ids),
+        _doubts(document, ids, box),
         document.shape,
         document.scheme,
         document.mpp,
@@ -120,9 +120,9 @@ def _columns(
     )
 
 
-def _doubts(document: Document, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _doubts(document: Document, ids: NDArray[np.int64], box: Box | None) -> NDArray[np.float64]:
     """Return how doubtful nuclei are, as the review has it; those that a user looked at are not."""
-    opinions = document.store.opinions()
+    opinions = document.store.opinions(box)
     found, there = np.zeros(len(ids)), np.isin(opinions.ids, ids)
     found[np.searchsorted(ids, opinions.ids[there])] = doubts(opinions)[there]
     return found

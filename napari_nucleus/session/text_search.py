@@ -61,6 +61,8 @@ class TextFound:
         How it was understood.
     ids, scores
         ``(k,)`` nuclei of the document that are meant, ascending, and how sure that is.
+    boxes
+        ``(k, 4)`` where they lie, level-0 pixels.
     new
         Nuclei that are meant and that the document does not have.
     agreement
@@ -74,6 +76,7 @@ class TextFound:
     query: Query
     ids: NDArray[np.int64]
     scores: NDArray[np.float64]
+    boxes: NDArray[np.integer]
     new: Proposals
     agreement: float | None
     doubtful: dict[int, float]
@@ -191,7 +194,7 @@ class TextSearch:
         meant = answer_query(self.query, table)
         self.table = own
         old = meant.ids < first
-        ids, scores = self._of_document(meant, old, own, seen)
+        ids, scores, boxes = self._of_document(meant, old, own, seen)
         at = (meant.ids[~old] - first).astype(np.int64)
         chosen = new.select(at)
         sure = (meant.scores[~old] * support[at]).astype(np.float32)
@@ -205,12 +208,15 @@ class TextSearch:
         agreement = self._agreement()
         doubtful = {i: 1 - seen[i] for i in ids.tolist() if seen.get(i, 1.0) < 1}
         sentence = self._sentence(len(ids), len(proposals), agreement, meant.note)
-        return TextFound(self.query, ids, scores, proposals, agreement, doubtful, sentence)
+        return TextFound(self.query, ids, scores, boxes, proposals, agreement, doubtful, sentence)
 
     def _of_document(
         self, meant: Answer, old: NDArray[np.bool_], own: NucleiTable, seen: dict[int, float]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return those nuclei of the document that are meant and lie where it was searched."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.integer]]:
+        """Return those nuclei of the document that are meant and lie where it was searched.
+
+        With their scores and boxes.
+        """
         ids, scores = meant.ids[old], meant.scores[old].copy()
         rows = np.searchsorted(own.ids, ids)
         points = own.centroids_yx[rows]
@@ -222,7 +228,7 @@ class TextSearch:
             mine = np.isin(own.states[rows], [str(NucleusState.USER), str(NucleusState.ACCEPTED)])
             share = np.array([seen.get(i, 0.0) for i in ids.tolist()])
             scores[looked & ~mine] *= (UNSEEN + (1 - UNSEEN) * share)[looked & ~mine]
-        return ids[inside], scores[inside]
+        return ids[inside], scores[inside], own.boxes[rows][inside]
 
     def _looked(self, points_yx: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which points ``(n, 2)`` lie where the model has looked."""

@@ -272,7 +272,7 @@ class TextAnswers:
                 self._layer.close()
                 self._layer = None
             return
-        raster = AnswerRaster(annotation.document, found.ids, found.new)
+        raster = AnswerRaster(annotation.document, found.ids, found.boxes, found.new)
         title = f"{annotation.image.name} answer: {found.query.text.strip()[:30]}"
         if self._layer is not None:
             self._layer.show(raster)
@@ -345,12 +345,16 @@ class TextAnswers:
         """Let nuclei that were new belong to those of the answer."""
         if self.found is None:
             return
-        every = np.union1d(self.found.ids, np.array(ids, np.int64))
-        scores = np.ones(len(every))
-        scores[np.searchsorted(every, self.found.ids)] = self.found.scores
-        self.found = replace(self.found, ids=every, scores=scores)
-        for box in self._workspace.worked_on().document.store.tile_boxes():
-            self.found.new.follow(box)
+        document = self._workspace.worked_on().document
+        rows = document.store.rows([*self.found.ids.tolist(), *ids])
+        score = dict(zip(self.found.ids.tolist(), self.found.scores.tolist(), strict=True))
+        self.found = replace(
+            self.found,
+            ids=np.array([row.id for row in rows], np.int64),
+            scores=np.array([score.get(row.id, row.score) for row in rows], np.float64),
+            boxes=np.array([row.box for row in rows], np.int32).reshape(-1, 4),
+        )
+        self.found.new.follow((0, 0, *document.shape))
         self._draw(self.found)
         self.changed.emit()
 

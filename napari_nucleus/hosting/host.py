@@ -325,27 +325,8 @@ class Host:
     ) -> Job:
         """Find every nucleus of an image or of a region, streaming from a point outwards.
 
-        Parameters
-        ----------
-        source
-            The image.
-        calibration
-            What `calibrate` gave for this image.
-        region
-            Level-0 box; by default all of the image.
-        start_yx
-            Where to begin, on level 0; by default the middle of the region.
-        on_tile
-            Takes a tile and the nuclei that became final with it, in level-0 pixels; called on the
-            job's thread.
-        on_progress
-            Takes a report before the first tile and after each; called on the job's thread.
-        visible
-            What is on screen, on level 0: its tiles go before those of other jobs.
-        wanted
-            Called with the core of a tile on the job's thread: False leaves the tile out.
+        Parameters are those of `TileOrder`.
         """
-
         return self._work_through_tiles(
             TileOrder(source, calibration, region, start_yx, on_tile, on_progress, visible, wanted),
             lambda _, tile: SegmentTile(tile, calibration),

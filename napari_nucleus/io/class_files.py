@@ -19,6 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from napari_nucleus.core.cells import canonical_classes
+from napari_nucleus.core.class_names import NO_CLASS_NAMES
 from napari_nucleus.core.classes import PANNUKE, UNKNOWN_CLASS, ClassScheme
 from napari_nucleus.core.schemes import SCHEMES, SYNONYMS
 from napari_nucleus.errors import LabelsError
@@ -29,7 +30,7 @@ __all__ = ["NucleusClasses", "count_strangers", "read_classes"]
 ID_COLUMNS = ("id", "label", "label_id", "instance_id", "nucleus_id")
 CLASS_COLUMNS = ("class", "class_name", "type", "class_id")
 
-NO_CLASS = {"": 0, "unclassified": 0, "none": 0, "background": 0, "nolabe": 0, "unknown": 255}
+NO_CLASS = {**dict.fromkeys(NO_CLASS_NAMES, 0), "unknown": UNKNOWN_CLASS}
 """Names of having no class, and of having one that is not known."""
 
 OTHERS = frozenset(("other", "miscellaneous"))

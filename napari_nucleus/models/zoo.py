@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -48,40 +48,13 @@ class _Entry:
     adopt: Callable[[Path, Path, tuple[int, ...]], Any] | None = None
 
 
-def _load_uninuc(info: ModelInfo, weights: Path, device: str) -> Any:
-    from napari_nucleus.models.uninuc.build import load_predictor
+def _late(module: str, function: str) -> Callable[..., Any]:
+    """Return a function of a system's package, imported when it is called: torch is there."""
 
-    return load_predictor(info, weights, device)
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(f"napari_nucleus.models.{module}"), function)(*arguments)
 
-
-def _load_uperhover(info: ModelInfo, weights: Path, device: str) -> Any:
-    from napari_nucleus.models.uperhover.build import load_predictor
-
-    return load_predictor(info, weights, device)
-
-
-def _adopt_uperhover(file: Path, out: Path, class_order: tuple[int, ...]) -> Any:
-    from napari_nucleus.models.uperhover.build import adopt_checkpoint
-
-    return adopt_checkpoint(file, out, class_order)
-
-
-def _load_promptgroup(info: ModelInfo, weights: Path, device: str) -> Any:
-    from napari_nucleus.models.promptgroup.build import load_predictor
-
-    return load_predictor(info, weights, device)
-
-
-def _load_sam3(info: ModelInfo, weights: Path, device: str) -> Any:
-    from napari_nucleus.models.promptgroup.sam3_build import load_predictor
-
-    return load_predictor(info, weights, device)
-
-
-def _adopt_sam3(file: Path, out: Path, class_order: tuple[int, ...]) -> Any:
-    from napari_nucleus.models.promptgroup.sam3_build import adopt_checkpoint
-
-    return adopt_checkpoint(file, out, class_order)
+    return call
 
 
 _EPITHELIAL_EITHER = (
@@ -106,7 +79,7 @@ _ZOO: Mapping[str, _Entry] = {
             not_told_apart=NEOPLASTIC_OR_EPITHELIAL,
         ),
         "uninuc",
-        _load_uninuc,
+        _late("uninuc.build", "load_predictor"),
     ),
     "uperhover-nano": _Entry(
         ModelInfo(
@@ -124,7 +97,7 @@ _ZOO: Mapping[str, _Entry] = {
             not_told_apart=NEOPLASTIC_OR_EPITHELIAL,
         ),
         "uperhover",
-        _load_uperhover,
+        _late("uperhover.build", "load_predictor"),
     ),
     "uperhover-uni2h": _Entry(
         ModelInfo(
@@ -140,9 +113,9 @@ _ZOO: Mapping[str, _Entry] = {
             source="not bundled: napari-nucleus adopt uperhover-uni2h FILE",
         ),
         "uperhover",
-        _load_uperhover,
+        _late("uperhover.build", "load_predictor"),
         "card_uni2h.md",
-        _adopt_uperhover,
+        _late("uperhover.build", "adopt_checkpoint"),
     ),
     "promptgroup-nano": _Entry(
         ModelInfo(
@@ -160,7 +133,7 @@ _ZOO: Mapping[str, _Entry] = {
             not_told_apart=NEOPLASTIC_OR_EPITHELIAL,
         ),
         "promptgroup",
-        _load_promptgroup,
+        _late("promptgroup.build", "load_predictor"),
     ),
     "sam3": _Entry(
         ModelInfo(
@@ -177,9 +150,9 @@ _ZOO: Mapping[str, _Entry] = {
             limits="It was made for photographs; what it knows of tissue depends on your weights.",
         ),
         "promptgroup",
-        _load_sam3,
+        _late("promptgroup.sam3_build", "load_predictor"),
         "card_sam3.md",
-        _adopt_sam3,
+        _late("promptgroup.sam3_build", "adopt_checkpoint"),
     ),
 }
 

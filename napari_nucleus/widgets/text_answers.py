@@ -134,30 +134,26 @@ class TextAnswers:
             self._show_preview(None)
             return query
         asked = self._asked(query)
-        box = self._tile(annotation)
+        view = visible_box(annotation.image)
         if self.model is None:
-            self._conclude_preview(asked, annotation, box, None)
+            self._conclude_preview(asked, annotation, view, None)
         else:
             calibration = self.model.calibration(annotation.source, annotation.mpp)
             when_done(
                 calibration,
-                lambda known: self._ask_tile(asked, annotation, known),
-                lambda _: self._conclude_preview(asked, annotation, box, None),
+                lambda known: self._ask_tile(asked, annotation, view, known),
+                lambda _: self._conclude_preview(asked, annotation, view, None),
             )
         return query
 
-    def _tile(self, annotation: Annotation, calibration: Calibration | None = None) -> Box:
-        """Return the tile in the middle of the view that a preview is about."""
-        view = visible_box(annotation.image)
-        if self.model is None or calibration is None:
-            return view
-        centre = ((view[0] + view[2]) / 2, (view[1] + view[3]) / 2)
-        return click_tile(centre, annotation.source.shape, self.model.info, calibration)
-
-    def _ask_tile(self, asked: _Asked, annotation: Annotation, calibration: Calibration) -> None:
+    def _ask_tile(
+        self, asked: _Asked, annotation: Annotation, view: Box, calibration: Calibration
+    ) -> None:
+        """Ask about the tile in the middle of the view."""
         if self._is_late(asked, annotation) or self.model is None:
             return
-        box = self._tile(annotation, calibration)
+        centre = ((view[0] + view[2]) / 2, (view[1] + view[3]) / 2)
+        box = click_tile(centre, annotation.source.shape, self.model.info, calibration)
         answers: Future[list[TextAnswer]] = self.model.host.ask(
             annotation.source, box, calibration, asked.texts[:1], key=PREVIEW
         )

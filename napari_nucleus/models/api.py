@@ -17,6 +17,7 @@ from napari_nucleus.core.classes import ClassScheme
 from napari_nucleus.core.geometry import Frame
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.points import Points
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Calibration",
     "Embedding",
     "ModelInfo",
+    "PointDetector",
     "PromptableSegmenter",
     "TextAnswer",
     "TextSegmenter",
@@ -129,7 +131,8 @@ class ModelInfo:
     title
         One line for people.
     capabilities
-        Names of what it can do: ``"automatic"``, ``"promptable"``, ``"text"``.
+        Names of what it can do: ``"automatic"``, ``"points"``, ``"promptable"``,
+        ``"text"``.
     classes
         Classes it tells apart, or None.
     working_mpp
@@ -197,6 +200,27 @@ class PromptableSegmenter(Protocol):
 
     def refine_many(self, embedding: Embedding, prompts: Sequence[Prompts]) -> list[MaskPrediction]:
         """Return the masks of several nuclei of one tile, decoded together."""
+        ...
+
+
+@runtime_checkable
+class PointDetector(Protocol):
+    """Finds every nucleus of a tile as a point; a promptable model makes masks of them."""
+
+    info: ModelInfo
+
+    def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
+        """Estimate what is common to an image from sample tiles of it."""
+        ...
+
+    def detect(self, tile: Tile, calibration: Calibration | None = None) -> Points:
+        """Return the centres of the nuclei of a tile, in tile pixels."""
+        ...
+
+    def detect_many(
+        self, tiles: Sequence[Tile], calibration: Calibration | None = None
+    ) -> list[Points]:
+        """Return the centres of the nuclei of several tiles, found together."""
         ...
 
 

@@ -18,10 +18,10 @@ from napari_nucleus.models.uninuc import decoding
 from napari_nucleus.models.uninuc.automatic import without_padding
 from napari_nucleus.models.uninuc.config import DenseConfig
 from napari_nucleus.models.uninuc.crops import PromptBatch, draw_prompts
-from napari_nucleus.models.uninuc.decoding import decode_all
+from napari_nucleus.models.uninuc.decoding import _clicked_parts, decode_all
 from napari_nucleus.models.uninuc.dense import DenseMaps
 from napari_nucleus.models.uninuc.mask_decoder import MaskOutput
-from napari_nucleus.models.uninuc.predictor import UniNucPredictor, _clicked_parts
+from napari_nucleus.models.uninuc.predictor import UniNucPredictor
 from napari_nucleus.models.uninuc.prompting import prompt_batch
 from napari_nucleus.models.working import to_network
 

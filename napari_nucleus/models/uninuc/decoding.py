@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_nucleus.core.prompts import MaskLogits
+from napari_nucleus.core.geometry import pixels_of_points
+from napari_nucleus.core.morphology import clean_mask
+from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
 from napari_nucleus.models.uninuc.crops import LOGIT_RANGE, PromptBatch
 from napari_nucleus.models.uninuc.network import Segmenter
 from napari_nucleus.models.uninuc.prompt_encoder import NEGATIVE, PADDING, POSITIVE
 
-__all__ = ["Answers", "decode_all", "logits_on_pixels", "obey_clicks"]
+__all__ = ["Answers", "decode_all", "logits_on_pixels", "obey_clicks", "prediction_of"]
 
 CHUNKS = (1, 8, 64)
 """Numbers of nuclei decoded together: kernels are prepared once for each, the rest is padding."""
@@ -162,6 +165,50 @@ def logits_on_pixels(
     outside_x = (np.abs(x) > 1) | (cols < 0) | (cols >= shape[1])
     out[outside_y[:, :, None] | outside_x[:, None, :]] = -LOGIT_RANGE
     return out, starts
+
+
+def prediction_of(
+    answers: Answers, windows: np.ndarray, i: int, shape: tuple[int, int], prompts: Prompts
+) -> MaskPrediction:
+    """Return one answer as a mask in tile pixels, every click on its side, small parts left out.
+
+    ``windows`` ``(B, 4)`` are those of the answers' grids, in tile pixels.
+    """
+    grid, start = logits_on_pixels(answers.logits[i : i + 1], windows[i : i + 1], shape)
+    clicks = pixels_of_points(prompts.points_yx) - start[0]
+    mask = _clicked_parts(grid[0] > 0, clicks[prompts.positive], clicks[~prompts.positive])
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    logits = to_mask_logits(answers.logits[i : i + 1], windows[i : i + 1])[0]
+    y, x = (int(v) for v in start[0])
+    iou = float(answers.iou[i] * answers.present[i])
+    if not len(rows):
+        return MaskPrediction(np.zeros((0, 0), bool), (y, x, y, x), logits, iou)
+    box = (y + rows[0], x + cols[0], y + rows[-1] + 1, x + cols[-1] + 1)
+    crop = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    return MaskPrediction(crop, tuple(map(int, box)), logits, iou)  # type: ignore[arg-type]
+
+
+def _clicked_parts(mask: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Return the largest part of a mask and every part with a positive click, holes filled.
+
+    A hole with a negative click in it stays open. Clicks are ``(k, 2)`` pixels of the mask.
+    """
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=parts)
+    area = np.bincount(parts.ravel())
+    if len(area) < 2:
+        return mask
+    wanted = {int(area[1:].argmax()) + 1, *_at(parts, positive)} - {0}
+    filled = np.logical_or.reduce([clean_mask(parts == part) for part in wanted])
+    holes = np.zeros(mask.shape, np.int32)
+    ndimage.label(filled & ~mask, output=holes)
+    return filled & ~np.isin(holes, list(set(_at(holes, negative)) - {0}))
+
+
+def _at(labels: np.ndarray, pixels: np.ndarray) -> list[int]:
+    """Return the labels at those of some pixels ``(k, 2)`` that lie on the map."""
+    inside = ((pixels >= 0) & (pixels < np.array(labels.shape))).all(axis=1)
+    return labels[tuple(pixels[inside].T)].tolist()
 
 
 def to_mask_logits(logits: Tensor, windows: NDArray[np.float64]) -> list[MaskLogits]:

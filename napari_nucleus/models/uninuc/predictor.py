@@ -11,12 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch.nn import functional as F
 
-from napari_nucleus.core.geometry import pixels_of_points
 from napari_nucleus.core.image import Tile
-from napari_nucleus.core.morphology import clean_mask
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.core.stain import LabStatistics
@@ -29,13 +26,12 @@ from napari_nucleus.models.uninuc.config import InferenceConfig
 from napari_nucleus.models.uninuc.decoding import (
     Answers,
     decode_all,
-    logits_on_pixels,
     obey_clicks,
-    to_mask_logits,
+    prediction_of,
 )
 from napari_nucleus.models.uninuc.network import UniNuc
 from napari_nucleus.models.uninuc.postprocess import dense_instances
-from napari_nucleus.models.uninuc.prompting import prompt_batch
+from napari_nucleus.models.uninuc.prompting import prompt_batch, says_nothing
 from napari_nucleus.models.working import to_network
 
 __all__ = ["UniNucPredictor"]
@@ -116,7 +112,7 @@ class UniNucPredictor(Predictor):
             raise ModelError(
                 f"{self.info.name}: this tile was encoded by another model; encode it again."
             )
-        if any(_says_nothing(p) for p in prompts):
+        if any(says_nothing(p) for p in prompts):
             raise ModelError(f"{self.info.name}: a prompt has neither point nor box nor mask.")
         if not prompts:
             return []
@@ -134,7 +130,7 @@ class UniNucPredictor(Predictor):
             extents[cut] = self.network.config.decoder.crop_windows[-1]
             answers, windows = self._answer(prompts, per, projected, extents)  # type: ignore[arg-type]
         found = [
-            _prediction(answers, windows, i, embedding.shape, p) for i, p in enumerate(prompts)
+            prediction_of(answers, windows, i, embedding.shape, p) for i, p in enumerate(prompts)
         ]
         return [replace(p, class_prob=_classes_under(p, embedding.arrays)) for p in found]
 
@@ -181,17 +177,6 @@ class UniNucPredictor(Predictor):
         )
 
 
-def _says_nothing(prompts: Prompts) -> bool:
-    """Return whether no prompt says where the nucleus is."""
-    return (
-        not len(prompts.points_yx)
-        and (prompts.scribble_yx is None or not len(prompts.scribble_yx))
-        and prompts.box is None
-        and prompts.logits is None
-        and prompts.mask is None
-    )
-
-
 def _cut_off(answers: Answers, windows: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return which answers reach a border of their window that lies inside the tile."""
     inside = answers.logits.numpy() > 0
@@ -202,24 +187,6 @@ def _cut_off(answers: Answers, windows: np.ndarray, shape: tuple[int, int]) -> n
         inside[:, :, -1].any(1) & (windows[:, 3] < shape[1]),
     ]
     return np.any(edges, axis=0)
-
-
-def _prediction(
-    answers: Answers, windows: np.ndarray, i: int, shape: tuple[int, int], prompts: Prompts
-) -> MaskPrediction:
-    """Return one answer as a mask in tile pixels."""
-    grid, start = logits_on_pixels(answers.logits[i : i + 1], windows[i : i + 1], shape)
-    clicks = pixels_of_points(prompts.points_yx) - start[0]
-    mask = _clicked_parts(grid[0] > 0, clicks[prompts.positive], clicks[~prompts.positive])
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    logits = to_mask_logits(answers.logits[i : i + 1], windows[i : i + 1])[0]
-    y, x = (int(v) for v in start[0])
-    iou = float(answers.iou[i] * answers.present[i])
-    if not len(rows):
-        return MaskPrediction(np.zeros((0, 0), bool), (y, x, y, x), logits, iou)
-    box = (y + rows[0], x + cols[0], y + rows[-1] + 1, x + cols[-1] + 1)
-    crop = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    return MaskPrediction(crop, tuple(map(int, box)), logits, iou)  # type: ignore[arg-type]
 
 
 def _classes_under(
@@ -233,26 +200,3 @@ def _classes_under(
     cells = np.floor(pixels * arrays["per_tile_pixel"] / CLASS_STRIDE).astype(int)
     rows, columns = np.minimum(cells, np.array(classes.shape[1:]) - 1).T
     return tuple(classes[:, rows, columns].astype(np.float64).mean(axis=1).tolist())
-
-
-def _clicked_parts(mask: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """Return the largest part of a mask and every part with a positive click, holes filled.
-
-    A hole with a negative click in it stays open. Clicks are ``(k, 2)`` pixels of the mask.
-    """
-    parts = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, output=parts)
-    area = np.bincount(parts.ravel())
-    if len(area) < 2:
-        return mask
-    wanted = {int(area[1:].argmax()) + 1, *_at(parts, positive)} - {0}
-    filled = np.logical_or.reduce([clean_mask(parts == part) for part in wanted])
-    holes = np.zeros(mask.shape, np.int32)
-    ndimage.label(filled & ~mask, output=holes)
-    return filled & ~np.isin(holes, list(set(_at(holes, negative)) - {0}))
-
-
-def _at(labels: np.ndarray, pixels: np.ndarray) -> list[int]:
-    """Return the labels at those of some pixels ``(k, 2)`` that lie on the map."""
-    inside = ((pixels >= 0) & (pixels < np.array(labels.shape))).all(axis=1)
-    return labels[tuple(pixels[inside].T)].tolist()

@@ -19,7 +19,7 @@ from napari_nucleus.models.uninuc.crops import (
 )
 from napari_nucleus.models.uninuc.prompt_encoder import NEGATIVE, PADDING, POSITIVE
 
-__all__ = ["prompt_batch"]
+__all__ = ["batch_on", "prompt_batch", "says_nothing", "where"]
 
 SCRIBBLE_POINTS = 6
 """Positive points that stand for a scribble."""
@@ -42,26 +42,55 @@ def prompt_batch(
     extents
         ``(B,)`` sizes that override what the prompts say of a nucleus, in working pixels.
     """
+    centres, sizes = where(prompts, per_tile_pixel)
+    if extents is not None:
+        sizes = np.maximum(sizes, extents)
+    windows = choose_windows(
+        torch.from_numpy(centres).float(), torch.from_numpy(sizes).float(), config
+    )
+    return batch_on(prompts, per_tile_pixel, windows, config.crop_grid)
+
+
+def batch_on(
+    prompts: Sequence[Prompts], per_tile_pixel: tuple[float, float], windows: Tensor, grid: int
+) -> PromptBatch:
+    """Return the batch of prompts on windows ``(B, 4)``, in working pixels, of ``grid`` cells."""
     scale = np.asarray(per_tile_pixel, float)
     points = [_points(p, scale) for p in prompts]
     most = max(max(len(yx) for yx, _ in points), 1)
     points_yx = torch.zeros((len(prompts), most, 2))
     labels = torch.full((len(prompts), most), PADDING)
     boxes = torch.full((len(prompts), 4), torch.nan)
-    centres, sizes = np.zeros((len(prompts), 2)), np.zeros(len(prompts))
     for i, (prompt, (yx, signs)) in enumerate(zip(prompts, points, strict=True)):
         points_yx[i, : len(yx)] = torch.from_numpy(yx)
         labels[i, : len(yx)] = torch.from_numpy(signs)
         if prompt.box is not None:
             boxes[i] = torch.from_numpy(np.asarray(prompt.box, float) * np.tile(scale, 2))
-        centres[i], sizes[i] = _where(prompt, yx, signs, scale)
-    if extents is not None:
-        sizes = np.maximum(sizes, extents)
-    windows = choose_windows(
-        torch.from_numpy(centres).float(), torch.from_numpy(sizes).float(), config
-    )
-    logits, has_logits = _previous(prompts, scale, windows, config.crop_grid)
+    logits, has_logits = _previous(prompts, scale, windows, grid)
     return PromptBatch(windows, points_yx.float(), labels, boxes.float(), logits, has_logits)
+
+
+def where(
+    prompts: Sequence[Prompts], per_tile_pixel: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the centre ``(B, 2)`` and largest side ``(B,)`` of what each prompt encloses.
+
+    In working pixels; the side of a lone point is 0.
+    """
+    scale = np.asarray(per_tile_pixel, float)
+    found = [_where(p, *_points(p, scale), scale) for p in prompts]
+    return np.stack([centre for centre, _ in found]), np.array([side for _, side in found])
+
+
+def says_nothing(prompts: Prompts) -> bool:
+    """Return whether no prompt says where the nucleus is."""
+    return (
+        not len(prompts.points_yx)
+        and (prompts.scribble_yx is None or not len(prompts.scribble_yx))
+        and prompts.box is None
+        and prompts.logits is None
+        and prompts.mask is None
+    )
 
 
 def _points(prompt: Prompts, scale: NDArray) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

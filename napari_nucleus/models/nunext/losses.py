@@ -8,6 +8,7 @@ of the reinforcement stage (C.3) included. Knows token ids as numbers only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -62,6 +63,8 @@ class GrpoConfig:
     ----------
     group
         G, rollouts of an image.
+    updates
+        Optimiser steps on the same rollouts; in the first all ratios are 1.
     temperature, top_p
         Of the sampling.
     epsilon
@@ -77,13 +80,16 @@ class GrpoConfig:
     delta
         Groups whose rewards have a lower standard deviation teach nothing and are dropped.
     beta
-        Factor on the tokens of a point that is not to blame, or not to praise, for the advantage.
-    low_variance_filter, fine_grained, task_reward
-        Whether groups are dropped, whether tokens are scaled, and whether detection and
-        panoptic quality are rewarded rather than the format alone.
+        Factor on the tokens of a wrong point in a good rollout and of a right one in a bad one.
+    reward
+        ``"task"``: detection and γ times panoptic quality. ``"detection"``: detection alone.
+        ``"format"``: whether a sequence is well formed.
+    low_variance_filter, fine_grained
+        Whether groups are dropped, and whether tokens are scaled.
     """
 
     group: int = 8
+    updates: int = 1
     temperature: float = 1.0
     top_p: float = 0.99
     epsilon: float = 0.2
@@ -95,9 +101,9 @@ class GrpoConfig:
     gamma: float = 0.5
     delta: float = 0.02
     beta: float = 0.5
+    reward: Literal["task", "detection", "format"] = "task"
     low_variance_filter: bool = True
     fine_grained: bool = True
-    task_reward: bool = True
 
 
 def sigma_of(bins: int, size: float) -> float:

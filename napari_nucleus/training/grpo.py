@@ -37,7 +37,6 @@ __all__ = [
     "policy_loss",
     "reinforce",
     "run_config",
-    "sample_tokens",
     "token_advantages",
 ]
 
@@ -102,21 +101,6 @@ class Experience:
 
     groups: tuple[Group, ...]
     told: Mapping[str, float]
-
-
-def sample_tokens(
-    logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw a token ``(B,)`` from each row of logits ``(B, V)``, and tell its log-probability.
-
-    Drawn from the likeliest tokens that together reach ``top_p``; the log-probability is that
-    among all tokens at the temperature, which teacher forcing gives too. −inf forbids a token.
-    """
-    log_p = torch.log_softmax(logits.float() / temperature, 1)
-    p, order = torch.sort(log_p.exp(), dim=1, descending=True)
-    p = p.masked_fill(p.cumsum(1) - p >= top_p, 0)
-    token = order.gather(1, torch.multinomial(p, 1, generator=generator))
-    return token[:, 0], log_p.gather(1, token)[:, 0]
 
 
 def group_advantages(reward: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from napari_nucleus.models.nunext.grammar import Grammar
+from napari_nucleus.models.nunext.grammar import Grammar, State
 from napari_nucleus.models.nunext.losses import GrpoConfig
 from napari_nucleus.models.nunext.tokens import Vocabulary
 from napari_nucleus.training.grpo import (
@@ -32,7 +32,6 @@ from napari_nucleus.training.grpo import (
     policy_loss,
     reinforce,
     run_config,
-    sample_tokens,
     token_advantages,
 )
 from napari_nucleus.training.nunext_rewards import Truth, verdict
@@ -189,38 +188,11 @@ def test_tokens_that_do_not_count_may_hold_anything() -> None:
     assert log_probs.grad.tolist() == [[-1.0, 0.0]]
 
 
-# ---- sampling
-
-
-def test_tokens_are_drawn_as_often_as_they_are_likely_and_their_log_probability_told() -> None:
-    p = torch.tensor([0.5, 0.3, 0.2])
-    generator = torch.Generator().manual_seed(0)
-    token, log_prob = sample_tokens(p.log().expand(4000, -1), 1.0, 1.0, generator)
-    assert (torch.bincount(token) / 4000).tolist() == pytest.approx(p.tolist(), abs=0.03)
-    torch.testing.assert_close(log_prob, p.log()[token])
-
-
-def test_top_p_leaves_the_unlikely_out_but_tells_the_probability_among_all() -> None:
-    logits = torch.tensor([0.6, 0.3, 0.1]).log().expand(2000, -1)
-    token, log_prob = sample_tokens(logits, 1.0, 0.85, torch.Generator().manual_seed(0))
-    assert set(token.tolist()) == {0, 1}
-    torch.testing.assert_close(log_prob.exp(), torch.tensor([0.6, 0.3])[token])
-    alone, _ = sample_tokens(logits, 1.0, 0.1, torch.Generator().manual_seed(0))
-    assert set(alone.tolist()) == {0}
-
-
-def test_temperature_flattens_and_forbidden_tokens_are_never_drawn() -> None:
-    logits = torch.tensor([2.0, 0.0, -torch.inf]).expand(1000, -1)
-    token, log_prob = sample_tokens(logits, 2.0, 1.0, torch.Generator().manual_seed(0))
-    expected = torch.log_softmax(torch.tensor([1.0, 0.0]), 0)
-    torch.testing.assert_close(log_prob, expected[token])
-
-
 # ---- a toy: a table of logits for each place of a sequence
 
 VOCABULARY = Vocabulary.nano(8, 0, 0)
 GRAMMAR = Grammar(VOCABULARY, max_points=3)
-CONFIG = GrpoConfig(reward="detection", radius_um=1.0, learning_rate=0.1, kl=0.001, top_p=1.0)
+CONFIG = GrpoConfig(reward="detection", radius_um=1.0, learning_rate=0.1, kl=0.001)
 TRUTH = Truth(np.array([[1.5, 2.5], [5.5, 6.5]]), 8, mpp=1.0)
 PLACES = 3 * GRAMMAR.max_points + 2
 
@@ -236,9 +208,8 @@ class Table(nn.Module):
 class TablePolicy:
     """Samples from a `Table` what the grammar allows; it sees nothing."""
 
-    def __init__(self, network: Table, config: GrpoConfig = CONFIG, seed: int = 0) -> None:
+    def __init__(self, network: Table, seed: int = 0) -> None:
         self.network: Any = network
-        self.config = config
         self.generator = torch.Generator().manual_seed(seed)
 
     @torch.no_grad()
@@ -246,13 +217,11 @@ class TablePolicy:
         state, tokens, log_probs, counted = GRAMMAR.start(n), [], [], []
         for place in range(PLACES):
             counted.append(GRAMMAR.allowed(state).sum(1) > 1)
-            logits = GRAMMAR.constrain(self.network.rows[place].expand(n, -1), state)
-            token, log_prob = sample_tokens(
-                logits, self.config.temperature, self.config.top_p, self.generator
-            )
-            state = GRAMMAR.advance(state, token)
-            tokens.append(token)
-            log_probs.append(log_prob)
+            log_p = self.log_p(place, state)
+            token = torch.multinomial(log_p.exp(), 1, generator=self.generator)
+            state = GRAMMAR.advance(state, token[:, 0])
+            tokens.append(token[:, 0])
+            log_probs.append(log_p.gather(1, token)[:, 0])
         begin = torch.full((n, 1), VOCABULARY.begin)
         first = torch.zeros(n, 1)
         return Rollouts(
@@ -266,25 +235,27 @@ class TablePolicy:
         told = [torch.zeros(len(rollouts.tokens))]
         for place in range(PLACES):
             token = rollouts.tokens[:, place + 1]
-            logits = self.network.rows[place].expand(len(token), -1) / self.config.temperature
-            log_p = torch.log_softmax(GRAMMAR.constrain(logits, state), 1)
-            told.append(log_p.gather(1, token[:, None])[:, 0])
+            told.append(self.log_p(place, state).gather(1, token[:, None])[:, 0])
             state = GRAMMAR.advance(state, token)
         return torch.stack(told, 1)
+
+    def log_p(self, place: int, state: State) -> Tensor:
+        logits = self.network.rows[place].expand(len(state.phase), -1)
+        return torch.log_softmax(GRAMMAR.constrain(logits, state), 1)
 
 
 def judge(seen: Truth, tokens: Tensor) -> Verdict:
     return verdict(tokens, seen, VOCABULARY, CONFIG)
 
 
-def pair(config: GrpoConfig = CONFIG) -> tuple[TablePolicy, TablePolicy]:
+def pair() -> tuple[TablePolicy, TablePolicy]:
     network = Table()
     reference: Any = frozen_copy(network)
-    return TablePolicy(network, config), TablePolicy(reference, config)
+    return TablePolicy(network), TablePolicy(reference)
 
 
 def first_experience(config: GrpoConfig) -> tuple[TablePolicy, Experience]:
-    policy, reference = pair(config)
+    policy, reference = pair()
     return policy, next(experiences(policy, reference, [[TRUTH, TRUTH]], judge, config))
 
 
@@ -367,7 +338,7 @@ def test_shaping_is_a_switch() -> None:
 
 def test_rollouts_are_used_for_as_many_updates_as_asked_for() -> None:
     config = replace(CONFIG, updates=3)
-    policy, reference = pair(config)
+    policy, reference = pair()
     batches = iter([[TRUTH]] * 2)
     six = list(experiences(policy, reference, batches, judge, config))
     assert len(six) == 6
@@ -394,8 +365,8 @@ def endless() -> Any:
 
 
 @torch.no_grad()
-def mean_reward(policy: TablePolicy, network: Table) -> float:
-    tested = TablePolicy(network, policy.config, seed=5)
+def mean_reward(network: Table) -> float:
+    tested = TablePolicy(network, seed=5)
     return float(judge(TRUTH, tested.rollout(TRUTH, 200).tokens).reward.mean())
 
 
@@ -406,8 +377,8 @@ def mean_reward(policy: TablePolicy, network: Table) -> float:
 )
 def test_a_toy_learns_where_its_points_are(tmp_path: Path, change: dict[str, Any]) -> None:
     config = replace(CONFIG, group=16, **change)
-    policy, reference = pair(config)
-    before = mean_reward(policy, policy.network)
+    policy, reference = pair()
+    before = mean_reward(policy.network)
     told: list[str] = []
     averaged = reinforce(
         policy,
@@ -417,10 +388,10 @@ def test_a_toy_learns_where_its_points_are(tmp_path: Path, change: dict[str, Any
         config,
         run_config(config, 120, 60),
         tmp_path,
-        score=lambda network: {"reward": mean_reward(policy, network)},  # type: ignore[arg-type]
+        score=lambda network: {"reward": mean_reward(network)},  # type: ignore[arg-type]
         say=told.append,
     )
-    after = mean_reward(policy, averaged)  # type: ignore[arg-type]
+    after = mean_reward(averaged)  # type: ignore[arg-type]
     assert before < 0.2
     assert after > 0.6
     assert (tmp_path / "best.safetensors").exists()
@@ -430,7 +401,7 @@ def test_a_toy_learns_where_its_points_are(tmp_path: Path, change: dict[str, Any
 def test_a_heavy_divergence_keeps_the_policy_near_its_reference(tmp_path: Path) -> None:
     def moved(kl: float) -> float:
         config = replace(CONFIG, kl=kl)
-        policy, reference = pair(config)
+        policy, reference = pair()
         run = run_config(config, 40, 40)
         reinforce(policy, reference, endless(), judge, config, run, tmp_path / str(kl), say=str)
         return float(policy.network.rows.detach().abs().mean())

@@ -7,7 +7,7 @@ nuclei without a mark leave it empty. What marks mean is for subclasses to say.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from napari_nucleus.session.proposals import Proposals
 from napari_nucleus.session.pyramid import level_box, level_shape, sample
 from napari_nucleus.session.raster import BytePages
 
-__all__ = ["MarkedRaster"]
+__all__ = ["MarkedRaster", "labels_of_masks"]
 
 
 class MarkedRaster(ABC):
@@ -108,18 +108,32 @@ class MarkedRaster(ABC):
         ids = self._proposals.ids_in((y0, x0, y1, x1))
         if not ids:
             return None
-        labels = np.zeros((window[2] - window[0], window[3] - window[1]), np.int32)
-        for proposal in ids:
-            mask, place = self._proposals.mask(proposal), self._proposals.box(proposal)
-            small, at = sample(mask, place, level), level_box(place, level)
-            # The part of it that lies in the window.
-            a, b = max(at[0], window[0]), max(at[1], window[1])
-            c, d = min(at[2], window[2]), min(at[3], window[3])
-            if a < c and b < d:
-                part = small[a - at[0] : c - at[0], b - at[1] : d - at[1]]
-                rows, columns = (
-                    slice(a - window[0], c - window[0]),
-                    slice(b - window[1], d - window[1]),
-                )
-                labels[rows, columns][part] = -proposal
-        return labels
+        numbered = ((-p, self._proposals.mask(p), self._proposals.box(p)) for p in ids)
+        return labels_of_masks(numbered, window, level)
+
+
+def labels_of_masks(
+    numbered: Iterable[tuple[int, NDArray[np.bool_], Box]], window: Box, level: int
+) -> NDArray[np.int32]:
+    """Return the labels ``(h, w)`` of masks in a box of a level's pixels, the last one on top.
+
+    Parameters
+    ----------
+    numbered
+        Number, pixels ``(h, w)`` and level-0 box of each.
+    window
+        The box.
+    level
+        The level.
+    """
+    labels = np.zeros((window[2] - window[0], window[3] - window[1]), np.int32)
+    for number, mask, place in numbered:
+        small, at = sample(mask, place, level), level_box(place, level)
+        # The part of it that lies in the window.
+        a, b = max(at[0], window[0]), max(at[1], window[1])
+        c, d = min(at[2], window[2]), min(at[3], window[3])
+        if a < c and b < d:
+            part = small[a - at[0] : c - at[0], b - at[1] : d - at[1]]
+            rows, columns = slice(a - window[0], c - window[0]), slice(b - window[1], d - window[1])
+            labels[rows, columns][part] = number
+    return labels

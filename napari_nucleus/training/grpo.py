@@ -71,7 +71,10 @@ class Verdict(NamedTuple):
 class Policy(Protocol):
     """A model that writes sequences about what it sees."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def rollout(self, seen: Any, n: int) -> Rollouts:
         """Sample ``n`` sequences about one image, without gradients."""

@@ -28,8 +28,8 @@ __all__ = [
     "Truth",
     "detection_of",
     "points_of_tokens",
+    "quality_of",
     "reward_of",
-    "task_quality",
     "verdict",
 ]
 
@@ -82,11 +82,15 @@ class Reward:
     hit: NDArray[np.bool_]
 
 
-def task_quality(true: NDArray[np.integer], pred: NDArray[np.integer]) -> float:
-    """Return the panoptic quality of a label map; 1 if both are empty, 0 if one is."""
-    if not true.any() and not pred.any():
-        return 1.0
-    return panoptic_quality(OverlapTable.of(true, pred)).pq
+def quality_of(true: NDArray[np.integer], points: NDArray[np.float64], masks: Masks) -> float:
+    """Return the panoptic quality of the masks of points ``(n, 2)`` against a label map.
+
+    1 if there are neither nuclei nor points, 0 if there are only the ones, whatever masks the
+    others make.
+    """
+    if not true.any() or not len(points):
+        return float(not true.any() and not len(points))
+    return panoptic_quality(OverlapTable.of(true, masks(points))).pq
 
 
 def detection_of(
@@ -131,7 +135,7 @@ def reward_of(
         return Reward(detection, True, detection, 0.0, hit)
     if masks is None or truth.labels is None:
         raise ValueError("to reward masks takes a segmenter and a label map")
-    quality = task_quality(truth.labels, masks(points))
+    quality = quality_of(truth.labels, points, masks)
     return Reward(detection + config.gamma * quality, True, detection, quality, hit)
 
 

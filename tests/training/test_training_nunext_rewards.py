@@ -17,8 +17,8 @@ from napari_nucleus.training.nunext_rewards import (
     Truth,
     detection_of,
     points_of_tokens,
+    quality_of,
     reward_of,
-    task_quality,
     verdict,
 )
 
@@ -143,10 +143,18 @@ def test_f1_does_not_care_which_points_are_true(
     assert detection_of(true, pred, 12)[0] == pytest.approx(detection_of(pred, true, 12)[0])
 
 
-def test_two_empty_maps_agree_and_one_empty_map_does_not() -> None:
+def test_points_without_masks_are_no_answer_where_nothing_is() -> None:
     nothing = np.zeros((SIDE, SIDE), np.int32)
-    assert task_quality(nothing, nothing) == 1
-    assert task_quality(nothing, squares(NUCLEI)) == task_quality(squares(NUCLEI), nothing) == 0
+
+    def blind(yx: NDArray[np.float64]) -> NDArray[np.integer]:
+        return nothing
+
+    none = np.zeros((0, 2))
+    assert quality_of(nothing, none, blind) == 1
+    assert quality_of(nothing, NUCLEI, blind) == 0
+    assert quality_of(squares(NUCLEI), none, squares) == 0
+    assert quality_of(squares(NUCLEI), NUCLEI, blind) == 0
+    assert quality_of(squares(NUCLEI), NUCLEI, squares) == pytest.approx(1, abs=1e-5)
 
 
 def test_x_y_and_separator_belong_to_their_point_and_marks_to_none() -> None:

@@ -17,10 +17,8 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future, wait
 from dataclasses import replace
-from typing import Any
 
 from psygnal import SignalInstance
 
@@ -29,8 +27,7 @@ from napari_nucleus.core.image import ImageSource, Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.progress import ProgressCallback, ignore_progress
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
-from napari_nucleus.core.tiling import TileSpec
-from napari_nucleus.errors import CancelledError
+from napari_nucleus.core.tiling import SeamResolver, TileSpec
 from napari_nucleus.hosting.dispatcher import Dispatcher, State
 from napari_nucleus.hosting.job import Job
 from napari_nucleus.hosting.messages import (
@@ -45,13 +42,13 @@ from napari_nucleus.hosting.messages import (
     ModelSpec,
     Refine,
     Refined,
-    Request,
     SegmentTile,
 )
 from napari_nucleus.hosting.mirror import EncodingCallback, Mirror, TileOnDemand
 from napari_nucleus.hosting.planning import read_samples
 from napari_nucleus.hosting.queue import Item, Priority
-from napari_nucleus.hosting.tiles import TileCallback, TileOrder, ignore_tile, run_tiles
+from napari_nucleus.hosting.requests import Requests
+from napari_nucleus.hosting.tiles import TileCallback, TileOrder, ignore_tile
 from napari_nucleus.hosting.worker import WorkerOptions, usable_threads
 from napari_nucleus.models.api import Calibration, ModelInfo, TextAnswer
 
@@ -103,9 +100,8 @@ class Host:
         self._dispatcher = Dispatcher(
             spec, WorkerOptions(threads or usable_threads(), cache_bytes), self._mirror.clear
         )
+        self._requests = Requests(self._dispatcher, self._mirror)
         self._lock = threading.Lock()
-        self._newest: dict[Hashable, Item] = {}
-        self._jobs: set[Job] = set()
         self._prefetch: Job | None = None
 
     def __enter__(self) -> Host:
@@ -122,10 +118,7 @@ class Host:
 
     def close(self) -> None:
         """End the worker process, also in the middle of a tile; what waits is cancelled."""
-        with self._lock:
-            jobs = list(self._jobs)
-        for job in jobs:
-            job.cancel()
+        jobs = self._requests.cancel_jobs()
         self._dispatcher.close()
         wait([job.future for job in jobs], timeout=CLOSE_PATIENCE_S)
         atexit.unregister(self.close)
@@ -189,7 +182,7 @@ class Host:
         samples: list[Tile] = []
 
         def read() -> None:
-            info = self._info_when_loaded().result()
+            info = self._requests.info_when_loaded().result()
             samples.extend(read_samples(source, info, mpp))
 
         def result(reply: Calibrated) -> Calibration:
@@ -198,7 +191,7 @@ class Host:
         item = Item(
             "the calibration", Priority.CLICK, lambda: Calibrate(tuple(samples), mpp), result
         )
-        self._submit_after(read, item)
+        self._requests.submit_after(read, item)
         return item.future
 
     def refine(
@@ -247,7 +240,7 @@ class Host:
             lambda: Refine(tile.key, local, tile.pixels_to_send()),
             result,
         )
-        self._submit_newest(item, tile, key, on_encoding)
+        self._requests.submit_newest(item, tile, key, on_encoding)
         return item.future
 
     def ask(
@@ -280,7 +273,7 @@ class Host:
             lambda: Ask(tile.key, tuple(texts), tile.pixels_to_send()),
             result,
         )
-        self._submit_newest(item, tile, key, on_encoding)
+        self._requests.submit_newest(item, tile, key, on_encoding)
         return item.future
 
     def ask_all(
@@ -310,7 +303,7 @@ class Host:
             on_answers(spec, [_shifted(answer, spec.outer) for answer in reply.answers])
             return reply.answers[0].nuclei
 
-        return self._work_through_tiles(order, request, nuclei)
+        return self._requests.run_tiles(order, request, nuclei, SeamResolver, order.on_tile)
 
     def segment(
         self,
@@ -327,45 +320,16 @@ class Host:
 
         Parameters are those of `TileOrder`.
         """
-        return self._work_through_tiles(
-            TileOrder(source, calibration, region, start_yx, on_tile, on_progress, visible, wanted),
+        order = TileOrder(
+            source, calibration, region, start_yx, on_tile, on_progress, visible, wanted
+        )
+        return self._requests.run_tiles(
+            order,
             lambda _, tile: SegmentTile(tile, calibration),
             lambda _, reply: reply.nuclei,
+            SeamResolver,
+            on_tile,
         )
-
-    def _work_through_tiles(
-        self,
-        order: TileOrder,
-        request: Callable[[TileSpec, Tile], Request],
-        nuclei: Callable[[TileSpec, Any], Nuclei],
-    ) -> Job:
-        """Send a request for each tile; ``nuclei`` takes its nuclei out of the reply."""
-
-        def submit(spec: TileSpec, tile: Tile) -> Future[Nuclei]:
-            item = Item(
-                f"the tile at y {spec.core[0]}, x {spec.core[1]}",
-                Priority.VISIBLE if order.shows(spec.core) else Priority.REST,
-                lambda: request(spec, tile),
-                lambda reply: nuclei(spec, reply),
-            )
-            self._dispatcher.submit(item)
-            return job.follow(item.future)
-
-        def work() -> int:
-            info = job.follow(self._info_when_loaded()).result()
-            return run_tiles(
-                order.plan(info),
-                order.source,
-                order.calibration,
-                submit,
-                order.on_tile,
-                order.on_progress,
-                job.cancelled,
-            )
-
-        job = Job()
-        self._run_job(job, work)
-        return job
 
     def prefetch(self, source: ImageSource, boxes: Sequence[Box], calibration: Calibration) -> Job:
         """Encode tiles while nothing else is to be done, in the order given.
@@ -389,7 +353,7 @@ class Host:
                 lambda: Embed(tile.key, tile.pixels_to_send()),
                 result,
             )
-            self._submit_tile(item, tile)
+            self._requests.submit_tile(item, tile)
             return job.follow(item.future).result()
 
         def work() -> int:
@@ -404,106 +368,10 @@ class Host:
             older, self._prefetch = self._prefetch, job
         if older is not None:
             older.cancel()
-        self._run_job(job, work)
+        self._requests.run_job(job, work)
         return job
 
     def _description(self) -> Description | None:
         loaded = self.loaded
         done = loaded.done() and not loaded.cancelled() and loaded.exception() is None
         return loaded.result() if done else None
-
-    def _info_when_loaded(self) -> Future[ModelInfo]:
-        """Return a future of its own, so that one waiter can be cancelled without the others."""
-        waiter: Future[ModelInfo] = Future()
-
-        def pass_on(loaded: Future[Description]) -> None:
-            if loaded.cancelled():
-                waiter.cancel()
-            if waiter.set_running_or_notify_cancel():
-                error = loaded.exception()
-                if error is None:
-                    waiter.set_result(loaded.result().info)
-                else:
-                    waiter.set_exception(error)
-
-        self.loaded.add_done_callback(pass_on)
-        return waiter
-
-    def _supersede(self, key: Hashable, item: Item) -> None:
-        """Cancel the request with this key that has not begun; ``item`` takes its place."""
-
-        def forget(_: Future[object]) -> None:
-            with self._lock:
-                if self._newest.get(key) is item:
-                    del self._newest[key]
-
-        with self._lock:
-            older = self._newest.get(key)
-            self._newest[key] = item
-        item.future.add_done_callback(forget)
-        if older is not None:
-            older.future.cancel()
-
-    def _submit_newest(
-        self,
-        item: Item,
-        tile: TileOnDemand,
-        key: Hashable,
-        on_encoding: EncodingCallback | None,
-    ) -> None:
-        """Submit a request on a tile in the place of the older one with the same key."""
-        if key is not None:
-            self._supersede(key, item)
-        self._submit_tile(item, tile, on_encoding)
-
-    def _submit_tile(
-        self, item: Item, tile: TileOnDemand, on_encoding: EncodingCallback | None = None
-    ) -> None:
-        """Submit a request on a tile, with pixels if they are needed now or turn out to be."""
-
-        def prepare() -> None:
-            if not item.future.cancelled():
-                tile.prepare(on_encoding)
-
-        def on_missing(item: Item) -> None:
-            tile.missing()
-            self._submit_after(prepare, item)
-
-        item.on_missing = on_missing
-        if tile.is_ready:
-            self._dispatcher.submit(item)
-        else:
-            self._submit_after(prepare, item)
-
-    def _submit_after(self, work: Callable[[], None], item: Item) -> None:
-        """Submit ``item`` once ``work`` was done on a helper thread; it fails if that fails."""
-
-        def run() -> None:
-            try:
-                work()
-            except FutureCancelledError:
-                item.withdraw(CancelledError("The model was closed before it was loaded."))
-            except Exception as error:
-                item.fail(error)
-            else:
-                self._dispatcher.submit(item)
-
-        threading.Thread(target=run, name="nucleus pixels", daemon=True).start()
-
-    def _run_job(self, job: Job, work: Callable[[], int]) -> None:
-        """Do ``work`` on a thread of its own and set the job's future."""
-
-        def run() -> None:
-            try:
-                job.future.set_result(work())
-            except FutureCancelledError:
-                job.future.set_exception(CancelledError("Cancelled; what was finished is kept."))
-            except Exception as error:
-                job.future.set_exception(error)
-            finally:
-                with self._lock:
-                    self._jobs.discard(job)
-
-        with self._lock:
-            self._jobs.add(job)
-        threading.Thread(target=run, name="nucleus job", daemon=True).start()

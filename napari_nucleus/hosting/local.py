@@ -13,7 +13,7 @@ from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.image import ImageSource, Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.progress import Cancel, ProgressCallback, ignore_progress
-from napari_nucleus.core.tiling import TileSpec
+from napari_nucleus.core.tiling import SeamResolver, TileSpec
 from napari_nucleus.hosting.planning import plan_tiles, read_samples
 from napari_nucleus.hosting.tiles import TileCallback, run_tiles
 from napari_nucleus.models.api import (
@@ -159,6 +159,7 @@ def _work_through(
             source,
             calibration,
             lambda spec, tile: model_thread.submit(work, spec, tile),
+            SeamResolver(specs),
             take,
             on_progress,
             Cancel() if cancel is None else cancel,

@@ -1,29 +1,54 @@
-"""The loop that segments an image tile by tile, for whatever runs the model.
+"""The loop that works through an image tile by tile, for whatever runs the model.
 
 Both drivers use it: the host sends tiles to a worker process, the command line runs them beside
 this thread. While a tile is in the model the next one is read and handed over, so that the model
-never waits for pixels; nuclei are emitted as soon as their owner is settled.
+never waits for pixels; what was found, nuclei or points, is emitted as soon as it is settled which
+tile it belongs to.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 from napari_nucleus.core.geometry import Box, box_intersection
 from napari_nucleus.core.image import ImageSource, Tile
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.progress import Cancel, Progress, ProgressCallback, ignore_progress
-from napari_nucleus.core.tiling import SeamResolver, TileSpec
+from napari_nucleus.core.tiling import TileSpec
 from napari_nucleus.errors import CancelledError
 from napari_nucleus.hosting.planning import plan_tiles, read_tile
 from napari_nucleus.models.api import Calibration, ModelInfo
 
-__all__ = ["TileCallback", "TileOrder", "ignore_tile", "run_tiles"]
+__all__ = ["Found", "Seams", "TileCallback", "TileOrder", "ignore_tile", "run_tiles"]
+
+
+class Found(Protocol):
+    """What a tile gives."""
+
+    def shifted(self, dy: int, dx: int, /) -> Self:
+        """Return the same, moved by ``(dy, dx)`` pixels."""
+        ...
+
+
+F = TypeVar("F", bound=Found)
+SeenF = TypeVar("SeenF", bound=Found, contravariant=True)
+S = TypeVar("S", bound=Sized)
+FinalS = TypeVar("FinalS", bound=Sized, covariant=True)
+
+
+class Seams(Protocol[SeenF, FinalS]):
+    """Turns what tiles gave, in any order, into what comes once."""
+
+    def add(self, spec: TileSpec, found: SeenF, /) -> FinalS:
+        """Take what a tile gave, on level 0; return what is final now."""
+        ...
+
 
 TileCallback = Callable[[TileSpec, Nuclei], None]
 
@@ -83,12 +108,14 @@ def run_tiles(
     specs: Sequence[TileSpec],
     source: ImageSource,
     calibration: Calibration,
-    submit: Callable[[TileSpec, Tile], Future[Nuclei]],
-    on_tile: TileCallback,
+    submit: Callable[[TileSpec, Tile], Future[F]],
+    seams: Seams[F, S],
+    on_tile: Callable[[TileSpec, S], None],
     on_progress: ProgressCallback,
     cancel: Cancel,
+    what: str = "Segmenting tiles",
 ) -> int:
-    """Segment tiles in order; return how many nuclei were emitted.
+    """Work through tiles in order; return how many nuclei or points were emitted.
 
     Parameters
     ----------
@@ -97,13 +124,17 @@ def run_tiles(
     source, calibration
         The image, and what the model knows of it.
     submit
-        Hands a tile to the model; the future's nuclei are in pixels of the tile.
+        Hands a tile to the model; what the future gives is in pixels of the tile.
+    seams
+        Makes of it what comes once.
     on_tile
-        Takes the nuclei that became final with a tile, on level 0.
+        Takes what became final with a tile, on level 0.
     on_progress
         Takes a report before the first tile and after each.
     cancel
         Looked at around every tile.
+    what
+        What is being done, for people.
 
     Raises
     ------
@@ -112,13 +143,12 @@ def run_tiles(
     NucleusError
         What reading or the model raise; what was emitted before stands.
     """
-    seams = SeamResolver(specs)
-    waiting: deque[tuple[TileSpec, Future[Nuclei]]] = deque()
+    waiting: deque[tuple[TileSpec, Future[F]]] = deque()
     started = time.monotonic()
     emitted = done = 0
 
     def report() -> None:
-        on_progress(Progress(done, len(specs), "Segmenting tiles", started))
+        on_progress(Progress(done, len(specs), what, started))
 
     def take_oldest() -> None:
         nonlocal done, emitted

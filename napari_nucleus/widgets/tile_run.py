@@ -1,7 +1,8 @@
 """A model at work on a part of an image in the app: tiles come in, progress, cancel.
 
-Nuclei arrive on the host's threads and are taken in on the main thread, a piece of a tile between
-two turns of the event loop. What is done with them is for subclasses to say.
+What a model finds arrives on the host's threads and is taken in on the main thread; nuclei are, a
+piece of a tile between two turns of the event loop. What is done with them is for subclasses to
+say.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 from psygnal import Signal
@@ -26,13 +28,13 @@ from napari_nucleus.widgets.background import on_main_thread, when_done
 from napari_nucleus.widgets.extents import Extent
 from napari_nucleus.widgets.model import AppModel
 
-__all__ = ["TileRun"]
+__all__ = ["ModelRun", "TileRun"]
 
 AT_ONCE = 40
 """Nuclei of a tile that are taken in at once."""
 
 
-class TileRun(ABC):
+class ModelRun(ABC):
     """One run of a model over a part of an annotated image.
 
     Parameters
@@ -40,7 +42,7 @@ class TileRun(ABC):
     annotation
         The image and its document.
     model
-        Finds the nuclei.
+        Does the work.
     extent
         Where.
     visible, start_yx
@@ -71,8 +73,7 @@ class TileRun(ABC):
         self._annotation, self._model, self._extent = annotation, model, extent
         self._visible, self._start, self._alike = visible, start_yx, alike
         self._job: Job | None = None
-        self._ended = self._all_found = self._scheduled = False
-        self._pieces: deque[tuple[Box, Nuclei]] = deque()
+        self._ended = False
 
     @property
     def running(self) -> bool:
@@ -96,18 +97,17 @@ class TileRun(ABC):
         """End now, without waiting for the tile that is being done; what was found is kept."""
         if self._job is not None:
             self._job.cancel()
-        self._take_all()
         self._end(f"Cancelled. {self._found()}")
 
     # ---- for subclasses
 
     @abstractmethod
     def _open(self) -> Callable[[Box], bool]:
-        """Begin to take nuclei in; return what says of a core whether its tile is wanted."""
+        """Begin to take in what is found; return what says of a core whether its tile is wanted."""
 
     @abstractmethod
-    def _take(self, core: Box, nuclei: Nuclei) -> None:
-        """Take in the nuclei of a piece of a tile."""
+    def _send(self, calibration: Calibration, wanted: Callable[[Box], bool]) -> Job:
+        """Set the model to work."""
 
     @abstractmethod
     def _found(self) -> str:
@@ -117,7 +117,7 @@ class TileRun(ABC):
     def _close(self) -> None:
         """Take no more; called once, whether it was opened or not."""
 
-    # ---- the way of a tile
+    # ---- its course
 
     def _begin(self, calibration: Calibration) -> None:
         if self._ended:
@@ -130,6 +130,47 @@ class TileRun(ABC):
             return
         self._job = self._send(calibration, wanted)
         when_done(self._job.future, self._succeed, self._fail)
+
+    def _on_progress(self, report: Progress) -> None:
+        if not self._ended:
+            self.progressed.emit(report)
+
+    def _succeed(self, _: int) -> None:
+        self._end(self._found())
+
+    def _fail(self, error: BaseException) -> None:
+        if self._ended:
+            return
+        if isinstance(error, CancelledError):
+            self._end(f"Cancelled. {self._found()}")
+        else:
+            self._annotation.warned.emit(str(error) or type(error).__name__)
+            self._end(f"Stopped by an error. {self._found()}")
+
+    def _end(self, message: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._close()
+        self.finished.emit(message)
+
+
+class TileRun(ModelRun):
+    """A run whose nuclei are taken in piece by piece; see `ModelRun`."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._all_found = self._scheduled = False
+        self._pieces: deque[tuple[Box, Nuclei]] = deque()
+
+    @abstractmethod
+    def _take(self, core: Box, nuclei: Nuclei) -> None:
+        """Take in the nuclei of a piece of a tile."""
+
+    def stop(self) -> None:
+        """End now, without waiting for the tile that is being done; what was found is kept."""
+        self._take_rest()
+        super().stop()
 
     def _send(self, calibration: Calibration, wanted: Callable[[Box], bool]) -> Job:
         """Set the model to work; by default it finds every nucleus."""
@@ -165,7 +206,7 @@ class TileRun(ABC):
         if self._all_found and not self._pieces:
             self._end(self._found())
 
-    def _take_all(self) -> None:
+    def _take_rest(self) -> None:
         """Take what has been found already."""
         while self._pieces:
             self._take_one()
@@ -183,31 +224,15 @@ class TileRun(ABC):
             self.cancel()
             self._annotation.warned.emit(str(error))
 
-    def _on_progress(self, report: Progress) -> None:
-        if not self._ended:
-            self.progressed.emit(report)
-
-    def _succeed(self, _: int) -> None:
+    def _succeed(self, count: int) -> None:
         self._all_found = True
         if not self._pieces:
-            self._end(self._found())
+            super()._succeed(count)
 
     def _fail(self, error: BaseException) -> None:
-        if self._ended:
-            return
-        self._take_all()
-        if isinstance(error, CancelledError):
-            self._end(f"Cancelled. {self._found()}")
-        else:
-            self._annotation.warned.emit(str(error) or type(error).__name__)
-            self._end(f"Stopped by an error. {self._found()}")
-
-    def _end(self, message: str) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self._close()
-        self.finished.emit(message)
+        if self.running:
+            self._take_rest()
+        super()._fail(error)
 
 
 def _quarters(core: Box, nuclei: Nuclei) -> list[tuple[Box, Nuclei]]:

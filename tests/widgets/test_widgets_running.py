@@ -256,4 +256,5 @@ def test_a_tile_comes_in_pieces_and_is_one_step_all_the_same(app, discs, monkeyp
     assert app.document.count == DISCS
     assert (app.document.labels() > 0).sum() == DISCS * 49
     app.annotation.undo()
+    app.until(lambda: not app.annotation.busy)
     assert app.document.count == 0

@@ -56,13 +56,14 @@ class Points:
 
     @classmethod
     def joined(cls, parts: Sequence[Points]) -> Points:
-        """Return the points of several parts, all with the same classes."""
+        """Return the points of several parts, all with the same classes; empty parts may differ."""
         if not parts:
             return cls.empty()
+        some = [p for p in parts if len(p)] or parts[:1]
         return cls(
-            np.concatenate([p.yx for p in parts]),
-            np.concatenate([p.score for p in parts]),
-            np.concatenate([p.class_prob for p in parts]),
+            np.concatenate([p.yx for p in some]),
+            np.concatenate([p.score for p in some]),
+            np.concatenate([p.class_prob for p in some]),
         )
 
     def select(self, index: NDArray) -> Points:
@@ -77,10 +78,14 @@ class Points:
         """Return the same points with their coordinates times ``by``, one factor or ``(y, x)``."""
         return Points(self.yx * np.asarray(by, float), self.score, self.class_prob)
 
-    def within(self, box: Box) -> Points:
-        """Return the points inside a box ``(y0, x0, y1, x1)``; its far sides are outside."""
+    def inside(self, box: Box) -> NDArray[np.bool_]:
+        """Return which points ``(n,)`` are inside a box; its far sides are outside."""
         low, high = np.array(box[:2]), np.array(box[2:])
-        return self.select(((self.yx >= low) & (self.yx < high)).all(axis=1))
+        return ((self.yx >= low) & (self.yx < high)).all(axis=1)
+
+    def within(self, box: Box) -> Points:
+        """Return the points inside a box ``(y0, x0, y1, x1)``, as `inside`."""
+        return self.select(self.inside(box))
 
 
 def suppress_points(points: Points, radius: float) -> Points:

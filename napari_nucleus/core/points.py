@@ -81,7 +81,7 @@ class Points:
     def inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which points ``(n,)`` are inside a box; its far sides are outside."""
         low, high = np.array(box[:2]), np.array(box[2:])
-        return ((self.yx >= low) & (self.yx < high)).all(axis=1)
+        return np.all((self.yx >= low) & (self.yx < high), axis=1)
 
     def within(self, box: Box) -> Points:
         """Return the points inside a box ``(y0, x0, y1, x1)``, as `inside`."""

@@ -14,7 +14,14 @@ from napari_nucleus.errors import ModelError
 
 __all__ = ["MODELS", "TrainingOrder", "train_model"]
 
-MODELS = ("uninuc-nano", "uperhover-nano", "uperhover-uni2h", "promptgroup-nano", "sam3")
+MODELS = (
+    "uninuc-nano",
+    "uperhover-nano",
+    "uperhover-uni2h",
+    "promptgroup-nano",
+    "sam3",
+    "nunext-nano",
+)
 """Models that there is a recipe for."""
 
 
@@ -93,6 +100,10 @@ def train_model(model: str, order: TrainingOrder, say: Callable[[str], None]) ->
         from napari_nucleus.training.sam3_recipe import train_sam3
 
         train_sam3(order, say)
+    elif model == "nunext-nano":
+        from napari_nucleus.training.nunext_recipe import train_nunext
+
+        train_nunext(order, say)
     else:
         from napari_nucleus.training.uperhover_recipe import train_uperhover
 

@@ -1,0 +1,177 @@
+"""Recipe of the NuNext nano: nuclei written one after another, on what a frozen encoder sees.
+
+Stage ``supervised`` is the paper's: soft coordinates, and latent tokens that hold the mask of all
+nuclei. ``naive`` has neither and ``soft`` not the latter; they are as long, from the same start and
+the same windows, and are trained only when asked for, to be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from napari_nucleus.io.folders import make_folder
+from napari_nucleus.models.devices import resolve_device
+from napari_nucleus.models.nunext.build import new_network, restore_network, save_network
+from napari_nucleus.models.nunext.config import NuNextConfig
+from napari_nucleus.models.nunext.losses import CovtConfig, SoftConfig
+from napari_nucleus.models.nunext.network import NuNext
+from napari_nucleus.models.nunext.presets import NANO
+from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step
+from napari_nucleus.training.nunext import NuNextLoss, SupervisedConfig
+from napari_nucleus.training.nunext_batches import (
+    NuNextPlan,
+    SeenWindows,
+    load_windows,
+    save_windows,
+    see_windows,
+    window_batches,
+)
+from napari_nucleus.training.nunext_checks import score_points
+from napari_nucleus.training.recipes import TrainingOrder
+from napari_nucleus.training.sampler import SamplerConfig
+from napari_nucleus.training.sources import best_of, load_training_images, provenance_of
+
+__all__ = ["NuNextRecipe", "nunext_recipe", "train_nunext"]
+
+STAGES = ("supervised", "pack")
+ABLATIONS = ("naive", "soft")
+
+
+@dataclass(frozen=True, slots=True)
+class NuNextRecipe:
+    """Everything that decides how ``nunext-nano`` comes about; weights for each way of training.
+
+    ``crops`` are how many are seen, and their side; ``fields`` how many synthetic fields are drawn,
+    and their side.
+    """
+
+    config: NuNextConfig
+    weights: dict[str, SupervisedConfig]
+    plan: NuNextPlan
+    run: RunConfig
+    sampler: SamplerConfig
+    crops: tuple[int, int] = (1_200, 256)
+    fields: tuple[int, int] = (300, 320)
+    autocast: bool = True
+
+
+def nunext_recipe(device: torch.device, steps: int | None) -> NuNextRecipe:
+    """Return the recipe for a device; ``steps`` replaces the length of a stage."""
+    gpu = device.type == "cuda"
+    whole = SupervisedConfig(covt=CovtConfig(warm=200))
+    soft = replace(whole, covt=CovtConfig(alpha=0.0))
+    naive = replace(soft, soft=SoftConfig(sigma=0.0))
+    return NuNextRecipe(
+        config=NANO,
+        weights={"supervised": whole, "soft": soft, "naive": naive},
+        plan=NuNextPlan(sizes=((0.7, 128, 64), (1.0, 256, 24)))
+        if gpu
+        else NuNextPlan(sizes=((0.75, 128, 12), (1.0, 256, 4))),
+        run=_run(steps or (8_000 if gpu else 900)),
+        sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
+        crops=(4_000 if gpu else 1_200, 256),
+    )
+
+
+def _run(length: int) -> RunConfig:
+    every = max(length // 6, 1)
+    return RunConfig(
+        steps=length,
+        warmup=min(100, max(length // 5, 1)),
+        learning_rate=1.5e-3,
+        weight_decay=0.02,
+        ema=0.995,
+        score_every=every,
+        checkpoint_every=min(200, every),
+    )
+
+
+def train_nunext(order: TrainingOrder, say: Callable[[str], None]) -> None:
+    """Train the NuNext nano, or one stage of it.
+
+    Raises
+    ------
+    NucleusError
+        As `recipes.train_model`.
+    """
+    wanted = (order.stage,) if order.stage in ABLATIONS else order.wanted(STAGES)
+    on = resolve_device(order.device)
+    recipe = nunext_recipe(on, order.steps)
+    training = [stage for stage in wanted if stage != "pack"]
+    if training:
+        make_folder(order.out)
+        fields = (*recipe.fields, order.seed)
+        images = load_training_images(order.data, fields, order.out / "synthetic.npz", say)
+        torch.manual_seed(order.seed)
+        network = (
+            new_network(recipe.config)
+            if order.start is None
+            else restore_network(order.start, recipe.config)
+        )
+        file = order.out / "windows.pt"
+        if file.exists():
+            windows = load_windows(file)
+        else:
+            say(f"looking at {recipe.crops[0]} crops")
+            windows = see_windows(
+                network.segmenter, images, *recipe.crops, recipe.sampler, order.seed, say
+            )
+            save_windows(windows, file)
+        score = score_points(images.development)
+        for stage in training:
+            say(f"--- {stage}")
+            write(stage, recipe, network, windows, order, on, score, say)
+    if "pack" in wanted:
+        pack(recipe, order.out, order.out / "nunext-nano.safetensors", say)
+
+
+def write(
+    stage: str,
+    recipe: NuNextRecipe,
+    network: NuNext,
+    windows: SeenWindows,
+    order: TrainingOrder,
+    device: torch.device,
+    score: Callable,
+    say: Callable[[str], None],
+) -> None:
+    """Train everything but the eyes."""
+    out, run = order.out / stage, recipe.run
+    network.to(device)
+    fit(
+        network,
+        [{"params": list(network.parameters())}],
+        window_batches(
+            windows,
+            recipe.config,
+            network.vocabulary,
+            recipe.plan,
+            run.steps,
+            order.seed,
+            resumed_step(out),
+        ),
+        NuNextLoss(recipe.weights[stage], device, recipe.autocast, order.seed),
+        run,
+        out,
+        score,
+        "f1",
+        say,
+    )
+
+
+def pack(recipe: NuNextRecipe, out: Path, file: Path, say: Callable[[str], None]) -> None:
+    """Write the weights file that ships.
+
+    Raises
+    ------
+    WeightsError
+        If nothing was trained.
+    """
+    network = new_network(recipe.config)
+    load_matching(network, best_of(out, "supervised"))
+    save_network(network, file, provenance_of("nunext-nano"))
+    say(f"written: {file} ({file.stat().st_size / 1e6:.1f} MB)")

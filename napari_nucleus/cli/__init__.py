@@ -298,7 +298,9 @@ def card(model: Annotated[str, typer.Argument(help="Name of the model.")] = "uni
 @app.command()
 def adopt(
     model: Annotated[str, typer.Argument(help="Model that comes without weights.")],
-    file: Annotated[Path, typer.Argument(help="Your weights: safetensors, or PyTorch's .bin.")],
+    file: Annotated[
+        Path, typer.Argument(help="Your weights: safetensors, PyTorch's .bin, or a folder.")
+    ],
     class_order: Annotated[
         str,
         typer.Option(help="Class id of each output, such as 1,2,3,4,5,0 for background last."),

@@ -38,7 +38,8 @@ DEFAULT_MODEL = "uninuc-nano"
 class _Entry:
     """A model of the zoo: what is said of it, its folder, its card, and what loads it.
 
-    ``adopt`` makes a weights file of ours from another program's, where no weights are bundled.
+    ``adopt`` makes a weights file of ours from another program's, where no weights are bundled; its
+    name ends with ``suffix``, ``".json"`` where it only names the folder of a checkpoint.
     """
 
     info: ModelInfo
@@ -46,21 +47,87 @@ class _Entry:
     load: Callable[[ModelInfo, Path, str], Any]
     card: str = "card.md"
     adopt: Callable[[Path, Path, tuple[int, ...]], Any] | None = None
+    suffix: str = ".safetensors"
 
 
-def _late(module: str, function: str) -> Callable[..., Any]:
-    """Return a function of a system's package, imported when it is called: torch is there."""
+def _late(module: str, function: str, *first: Any) -> Callable[..., Any]:
+    """Return a function of a system's package, imported when it is called: torch is there.
+
+    ``first`` are arguments that go before those of the call.
+    """
 
     def call(*arguments: Any) -> Any:
-        return getattr(import_module(f"napari_nucleus.models.{module}"), function)(*arguments)
+        found = getattr(import_module(f"napari_nucleus.models.{module}"), function)
+        return found(*first, *arguments)
 
     return call
+
+
+def _sam(name: str, title: str, licence: str, limits: str) -> _Entry:
+    """Return a model of SAM's kind, of the user's weights."""
+    info = ModelInfo(
+        name=name,
+        title=title,
+        capabilities=("promptable",),
+        classes=None,
+        working_mpp=0.25,
+        tile=256,
+        halo=32,
+        click_tile=256,
+        licence=licence,
+        source=f"not bundled: napari-nucleus adopt {name} FILE",
+        limits=limits,
+    )
+    return _Entry(
+        info,
+        "sam",
+        _late("sam.build", "load_predictor"),
+        "card_sam.md",
+        _late("sam.build", "adopt_checkpoint", name),
+    )
 
 
 _EPITHELIAL_EITHER = (
     "Its training data tell too little of neoplastic and benign epithelium: "
     "read both as epithelial."
 )
+
+_PHOTOGRAPHS = (
+    "It was made for photographs, and finds no nuclei by itself: it answers clicks and boxes."
+)
+_ANSWERS_ONLY = "It finds no nuclei by itself: it answers clicks and boxes."
+_APACHE = "of the weights you adopt; the published ones are Apache-2.0"
+_MIXED = "of the weights you adopt; some of the published ones' training data are non-commercial"
+
+_SAMS: Mapping[str, _Entry] = {
+    entry.info.name: entry
+    for entry in (
+        *(
+            _sam(f"sam-vit-{s.lower()}", f"SAM ViT-{s}: clicks and boxes", _APACHE, _PHOTOGRAPHS)
+            for s in "BLH"
+        ),
+        *(
+            _sam(f"sam2.1-{s}", f"SAM2.1 {s}: clicks and boxes", _APACHE, _PHOTOGRAPHS)
+            for s in ("tiny", "small", "base-plus", "large")
+        ),
+        *(
+            _sam(
+                f"pathosam-vit-{s.lower()}",
+                f"PathoSAM ViT-{s}: SAM taught on histopathology, clicks and boxes",
+                _MIXED,
+                _ANSWERS_ONLY,
+            )
+            for s in "BLH"
+        ),
+        _sam(
+            "medsam",
+            "MedSAM: SAM ViT-B taught on medical images, boxes",
+            _APACHE,
+            "It was taught boxes alone: what it makes of clicks is a guess. It finds no nuclei by "
+            "itself.",
+        ),
+    )
+}
 
 _ZOO: Mapping[str, _Entry] = {
     "uninuc-nano": _Entry(
@@ -135,6 +202,7 @@ _ZOO: Mapping[str, _Entry] = {
         "promptgroup",
         _late("promptgroup.build", "load_predictor"),
     ),
+    **_SAMS,
     "sam3": _Entry(
         ModelInfo(
             name="sam3",
@@ -153,6 +221,26 @@ _ZOO: Mapping[str, _Entry] = {
         _late("promptgroup.sam3_build", "load_predictor"),
         "card_sam3.md",
         _late("promptgroup.sam3_build", "adopt_checkpoint"),
+    ),
+    "nunext-3b": _Entry(
+        ModelInfo(
+            name="nunext-3b",
+            title="NuNext on Qwen2.5-VL: a language model points to every nucleus, for a GPU",
+            capabilities=("points",),
+            classes=PANNUKE,
+            working_mpp=0.25,
+            tile=576,
+            halo=32,
+            click_tile=256,
+            licence="of the weights you adopt; Qwen2.5-VL-3B's own is for research",
+            source="not bundled: napari-nucleus adopt nunext-3b FOLDER",
+            limits="What it knows of nuclei, and which classes it tells, depends on your weights.",
+        ),
+        "nunext",
+        _late("nunext.qwen_build", "load_predictor"),
+        "card_3b.md",
+        _late("nunext.qwen_build", "adopt_folder"),
+        ".json",
     ),
 }
 
@@ -219,7 +307,7 @@ def load_model(name: str, device: str = "auto", weights: str | Path | None = Non
     device
         ``"auto"`` (a CUDA GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     weights
-        A file in place of the bundled or adopted weights.
+        A file, or the folder of a checkpoint, in place of the bundled or adopted weights.
 
     Raises
     ------
@@ -229,8 +317,9 @@ def load_model(name: str, device: str = "auto", weights: str | Path | None = Non
     entry = _entry(name)
     file = Path(weights) if weights is not None else weights_file(name)
     if weights is None and entry.adopt is not None and not file.is_file():
+        what = "FOLDER" if entry.suffix == ".json" else "FILE"
         raise ModelError(
-            f"{name} comes without weights; adopt yours: napari-nucleus adopt {name} FILE."
+            f"{name} comes without weights; adopt yours: napari-nucleus adopt {name} {what}."
         )
     return entry.load(describe(name, None if weights is None else Path(weights)), file, device)
 
@@ -258,7 +347,7 @@ def weights_file(name: str) -> Path:
     entry = _entry(name)
     if entry.adopt is None:
         return _resource(entry, "nano.safetensors")
-    return Path(user_data_path("napari-nucleus")) / "weights" / f"{name}.safetensors"
+    return Path(user_data_path("napari-nucleus")) / "weights" / f"{name}{entry.suffix}"
 
 
 def _entry(name: str) -> _Entry:

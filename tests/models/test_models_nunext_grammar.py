@@ -88,6 +88,8 @@ def test_an_answer_without_a_last_separator_is_allowed_on_request_alone() -> Non
             state = grammar.advance(state, torch.tensor([NANO.coordinates[5]]))
         assert bool(grammar.allowed(state)[0, NANO.end]) is not needed
         assert grammar.allowed(state)[0, list(NANO.separators)].all()
+        state = grammar.advance(state, torch.tensor([NANO.separators[0]]))
+        assert bool(grammar.allowed(state)[0, NANO.end]) is needed
 
 
 def test_answers_of_a_batch_stand_where_they_stand_alone() -> None:

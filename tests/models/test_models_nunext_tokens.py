@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,10 +139,13 @@ def test_malformed_answers_are_refused(ids: list[int]) -> None:
         decode_points(ids, SMALL, 16)
 
 
-def test_the_last_separator_may_be_left_out_where_that_is_said() -> None:
+def test_separators_stand_between_points_where_that_is_said() -> None:
     ids = [BEGIN, X, X, COMMA, X, X, END]
     assert is_well_formed(ids, SMALL, separator_needed=False)
     assert not is_well_formed(ids, SMALL)
+    ids.insert(-1, COMMA)
+    assert not is_well_formed(ids, SMALL, separator_needed=False)
+    assert not is_well_formed([BEGIN, END], SMALL, separator_needed=False)
 
 
 def test_a_vocabulary_with_one_id_twice_is_refused() -> None:
@@ -165,10 +169,14 @@ def test_a_tokenizer_that_has_every_token_is_left_as_it_is(tmp_path: Path) -> No
     assert found.vocabulary.separators == tuple(known[t] for t in (",", *CLASS_TOKENS))
 
 
-def test_rows_that_had_been_words_are_found_below_the_marks(tmp_path: Path) -> None:
-    tokenizer = tiny_tokenizer(tmp_path, coordinates="re-purposed")
-    vocabulary = Vocabulary.of_tokenizer(tokenizer, 10, (), 0).vocabulary
-    assert max(vocabulary.coordinates) < vocabulary.begin
+@pytest.mark.parametrize(("coordinates", "count"), [("re-purposed", 10), ("appended", 0)])
+def test_rows_that_had_been_words_are_told_from_new_ones(
+    tmp_path: Path, coordinates: Any, count: int
+) -> None:
+    tokenizer = tiny_tokenizer(tmp_path, coordinates)
+    found = Vocabulary.of_tokenizer(tokenizer, 10, (), 0)
+    assert found.repurposed == count
+    assert not found.appended
 
 
 def test_what_a_tokenizer_lacks_is_appended_and_told(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Phase(IntEnum):
     FIRST = 0
     """``None`` or the first x."""
     X = 1
-    """The x of another point, or ``end``."""
+    """The x of another point, or ``end`` where the point before it is whole."""
     Y = 2
     SEPARATOR = 3
     """A separator; ``end`` too where the last point needs none."""
@@ -66,8 +66,8 @@ class Grammar:
         How many bins above the last point the next may lie: raster order, softly. None for any.
     separator_needed
         Every point has a separator, also the last, so that each has a token that tells its class;
-        this is the layout of `tokens.encode_points`. False lets ``end`` follow a y directly, as in
-        Rex-Omni's own answers.
+        this is the layout of `tokens.encode_points`. False lets ``end`` follow a y, and a point
+        alone a separator, as in Rex-Omni's own answers.
     device
         Where states and masks are.
     """
@@ -147,7 +147,7 @@ class Grammar:
         v = self.vocabulary
         allowed = {
             Phase.FIRST: (*v.coordinates, v.none[0]),
-            Phase.X: (*v.coordinates, v.end),
+            Phase.X: (*v.coordinates, v.end) if self.separator_needed else v.coordinates,
             Phase.Y: v.coordinates,
             Phase.SEPARATOR: v.separators if self.separator_needed else (*v.separators, v.end),
             Phase.NONE: (),

@@ -50,6 +50,11 @@ class TokenizerVocabulary(NamedTuple):
     appended: tuple[str, ...]
     rows: int
 
+    @property
+    def repurposed(self) -> int:
+        """How many coordinates have rows that had been words': those below the marks."""
+        return sum(i < self.vocabulary.begin for i in self.vocabulary.coordinates)
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -291,7 +296,7 @@ def is_well_formed(
     """Tell whether an answer is ``begin``, points or ``None``, ``end``, and nothing else.
 
     Latent tokens before ``begin`` and any number of ``stop`` after ``end`` are allowed. Every
-    point has a separator; the last may be without where ``separator_needed`` is False.
+    point has a separator; the last is without where ``separator_needed`` is False.
     """
     return _read(ids, vocabulary, separator_needed) is not None
 
@@ -306,9 +311,9 @@ def _read(
     if tuple(inner) == vocabulary.none:
         return np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
     kinds_of = {token: kind for kind, token in enumerate(vocabulary.separators)}
-    if not separator_needed and inner and inner[-1] not in kinds_of:
+    if not separator_needed:
         inner = [*inner, vocabulary.separators[0]]
-    if not inner or len(inner) % 3:
+    if len(inner) < 3 or len(inner) % 3:
         return None
     bin_of = {token: i for i, token in enumerate(vocabulary.coordinates)}
     xs, ys = ([bin_of.get(token, -1) for token in inner[k::3]] for k in (0, 1))

@@ -25,9 +25,11 @@ from psygnal import SignalInstance
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.image import ImageSource, Tile
 from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.points import Points
 from napari_nucleus.core.progress import ProgressCallback, ignore_progress
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.core.tiling import SeamResolver, TileSpec
+from napari_nucleus.hosting import points as points_of
 from napari_nucleus.hosting.dispatcher import Dispatcher, State
 from napari_nucleus.hosting.job import Job
 from napari_nucleus.hosting.messages import (
@@ -46,11 +48,14 @@ from napari_nucleus.hosting.messages import (
 )
 from napari_nucleus.hosting.mirror import EncodingCallback, Mirror, TileOnDemand
 from napari_nucleus.hosting.planning import read_samples
+from napari_nucleus.hosting.point_tiles import MasksCallback, ignore_masks
+from napari_nucleus.hosting.points import PointsCallback
 from napari_nucleus.hosting.queue import Item, Priority
 from napari_nucleus.hosting.requests import Requests
 from napari_nucleus.hosting.tiles import TileCallback, TileOrder, ignore_tile
 from napari_nucleus.hosting.worker import WorkerOptions, usable_threads
 from napari_nucleus.models.api import Calibration, ModelInfo, TextAnswer
+from napari_nucleus.models.point_prompting import PointMasks, PointPrompting
 
 __all__ = ["Host"]
 
@@ -330,6 +335,83 @@ class Host:
             SeamResolver,
             on_tile,
         )
+
+    def detect_all(self, order: TileOrder, on_points: PointsCallback) -> Job:
+        """Find every nucleus of an image or of a region as a point, tile by tile.
+
+        Parameters
+        ----------
+        order
+            Where, and who is told of progress; its ``on_tile`` is not called.
+        on_points
+            Takes a tile and the points that became final with it, in level-0 pixels: one for each
+            nucleus, also where tiles meet. Called on the job's thread.
+
+        Returns
+        -------
+        Job
+            Its result is the number of points.
+        """
+        return points_of.detect_all(self._requests, order, on_points)
+
+    def masks_of(
+        self,
+        source: ImageSource,
+        tile_box: Box,
+        calibration: Calibration,
+        points: Points,
+        prompting: PointPrompting | None = None,
+        key: Hashable = None,
+        on_encoding: EncodingCallback | None = None,
+    ) -> Future[PointMasks]:
+        """Outline the nuclei at points of one tile, which is encoded as for clicks.
+
+        Parameters
+        ----------
+        source, tile_box, calibration, key, on_encoding
+            As in `refine`.
+        points
+            In level-0 pixels; those outside of the tile get no nucleus.
+        prompting
+            How the model is asked; by default what is usual for it.
+
+        Returns
+        -------
+        Future
+            The nuclei, in level-0 pixels, and which of them each point became.
+        """
+        return points_of.masks_of(
+            self._requests, source, tile_box, calibration, points, prompting, key, on_encoding
+        )
+
+    def masks_of_all(
+        self,
+        order: TileOrder,
+        points: Points,
+        on_masks: MasksCallback = ignore_masks,
+        prompting: PointPrompting | None = None,
+    ) -> Job:
+        """Outline the nuclei at any number of points of an image, on the tiles of clicks.
+
+        Parameters
+        ----------
+        order
+            Where, and who is told; tiles without points are not read. Its ``on_tile`` takes the
+            nuclei that became final with a tile.
+        points
+            In level-0 pixels.
+        on_masks
+            Takes, before that, a tile, the positions in ``points`` of those that became final with
+            it, and their nuclei. Called on the job's thread.
+        prompting
+            As in `masks_of`.
+
+        Returns
+        -------
+        Job
+            Its result is the number of nuclei.
+        """
+        return points_of.masks_of_all(self._requests, order, points, on_masks, prompting)
 
     def prefetch(self, source: ImageSource, boxes: Sequence[Box], calibration: Calibration) -> Job:
         """Encode tiles while nothing else is to be done, in the order given.

@@ -17,6 +17,7 @@ from napari_nucleus import errors
 from napari_nucleus.core.geometry import Box
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.points import Points
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.models.api import Calibration, ModelInfo, TextAnswer
 
@@ -27,6 +28,8 @@ __all__ = [
     "Calibrated",
     "Describe",
     "Description",
+    "Detect",
+    "Detected",
     "Embed",
     "Embedded",
     "Failure",
@@ -142,12 +145,20 @@ class SegmentTile:
     calibration: Calibration
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Detect:
+    """Find every nucleus of a tile as a point; answered by `Detected`."""
+
+    tile: Tile
+    calibration: Calibration
+
+
 @dataclass(frozen=True, slots=True)
 class Shutdown:
     """End the worker; there is no reply."""
 
 
-Request = Load | Describe | Calibrate | Embed | Refine | Ask | SegmentTile | Shutdown
+Request = Load | Describe | Calibrate | Embed | Refine | Ask | SegmentTile | Detect | Shutdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +212,13 @@ class Segmented:
     nuclei: Nuclei
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Detected:
+    """The points of a tile."""
+
+    points: Points
+
+
 @dataclass(frozen=True, slots=True)
 class MissingTile:
     """The cache does not hold this tile; the request is to be sent again with pixels."""
@@ -248,4 +266,14 @@ class Failure:
         return error
 
 
-Reply = Description | Calibrated | Embedded | Refined | Answered | Segmented | MissingTile | Failure
+Reply = (
+    Description
+    | Calibrated
+    | Embedded
+    | Refined
+    | Answered
+    | Segmented
+    | Detected
+    | MissingTile
+    | Failure
+)

@@ -45,6 +45,11 @@ class Requests:
         self._newest: dict[Hashable, Item] = {}
         self._jobs: set[Job] = set()
 
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model; there is one when a request is sent."""
+        return self._dispatcher.loaded.result().info
+
     def cancel_jobs(self) -> list[Job]:
         """Cancel all jobs and return them; those in a callback or reading pixels take a while."""
         with self._lock:
@@ -69,10 +74,6 @@ class Requests:
 
         self._dispatcher.loaded.add_done_callback(pass_on)
         return waiter
-
-    def submit(self, item: Item) -> None:
-        """Submit a request that needs no pixels."""
-        self._dispatcher.submit(item)
 
     def submit_newest(
         self,

@@ -29,6 +29,8 @@ from napari_nucleus.hosting.messages import (
     Calibrated,
     Describe,
     Description,
+    Detect,
+    Detected,
     Embed,
     Embedded,
     Failure,
@@ -48,6 +50,7 @@ from napari_nucleus.hosting.shared import WorkerEnd
 from napari_nucleus.models.api import (
     AutomaticSegmenter,
     Embedding,
+    PointDetector,
     PromptableSegmenter,
     TextSegmenter,
 )
@@ -129,6 +132,8 @@ class Worker:
                 return Calibrated(self._loaded().calibrate(samples, mpp))
             case SegmentTile(tile, calibration):
                 return Segmented(self._automatic().segment(tile, calibration))
+            case Detect(tile, calibration):
+                return Detected(self._pointing().detect(tile, calibration))
             case Embed(key, tile):
                 embedding, evicted = self._embedding(self._encoder(), key, tile)
                 return MissingTile(key) if embedding is None else Embedded(evicted)
@@ -164,6 +169,14 @@ class Worker:
         model = self._loaded()
         if not isinstance(model, AutomaticSegmenter):
             raise ModelError(f"{model.info.name} does not find nuclei by itself; choose another.")
+        return model
+
+    def _pointing(self) -> PointDetector:
+        model = self._loaded()
+        if not isinstance(model, PointDetector):
+            raise ModelError(
+                f"{model.info.name} does not find nuclei as points; choose another model."
+            )
         return model
 
     def _promptable(self) -> PromptableSegmenter:

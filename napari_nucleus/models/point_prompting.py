@@ -87,6 +87,12 @@ class PointMasks:
         """Return the same, moved by ``(dy, dx)`` pixels."""
         return PointMasks(self.nuclei.shifted(dy, dx), self.nucleus)
 
+    def among(self, count: int, which: NDArray[np.int64]) -> PointMasks:
+        """Return the same for ``count`` points, of which these are ``which``."""
+        nucleus = np.full(count, -1)
+        nucleus[which] = self.nucleus
+        return PointMasks(self.nuclei, nucleus)
+
 
 def usual_prompting(info: ModelInfo) -> PointPrompting:
     """Return how a promptable model is asked best."""
@@ -114,19 +120,16 @@ def segment_points(
     """
     prompting = prompting or usual_prompting(segmenter.info)
     on_tile = np.flatnonzero(points.inside((0, 0, *embedding.shape)))
-    prompts = point_prompts(points.select(on_tile), prompting)
-    answers = best_answers(segmenter.refine_many(embedding, prompts), len(on_tile))
+    here = points.select(on_tile)
+    answers = segmenter.refine_many(embedding, point_prompts(here, prompting))
     found = resolve_masks(
-        points.select(on_tile),
-        answers,
-        prompting.overlap,
-        n_classes_of(points, segmenter.info),
+        here,
+        best_answers(answers, len(here)),
+        prompting,
+        segmenter.info,
         embedding.calibration.mpp,
-        segmenter.info.name,
     )
-    nucleus = np.full(len(points), -1)
-    nucleus[on_tile] = found.nucleus
-    return PointMasks(found.nuclei, nucleus)
+    return found.among(len(points), on_tile)
 
 
 def point_prompts(
@@ -168,10 +171,9 @@ def n_classes_of(points: Points, info: ModelInfo) -> int:
 def resolve_masks(
     points: Points,
     answers: Sequence[MaskPrediction],
-    overlap: float,
-    n_classes: int,
+    prompting: PointPrompting,
+    info: ModelInfo,
     mpp: float | None,
-    source: str,
     given: Nuclei | None = None,
 ) -> PointMasks:
     """Return nuclei that each come once and share no pixel.
@@ -180,15 +182,11 @@ def resolve_masks(
     ----------
     points, answers
         n points, and what a model answered to each.
-    overlap
-        See `PointPrompting`.
-    n_classes
-        Columns of the nuclei's classes; they are the point's where it has a class, else the
-        answer's.
+    prompting, info
+        How they were asked, and the model that answered; a nucleus has the class of its point, or
+        of the answer where the point has none.
     mpp
         µm per pixel, for the size of debris.
-    source
-        What is noted as having made the nuclei.
     given
         Nuclei that are there already: they stay, and nothing is painted over them.
     """
@@ -198,12 +196,16 @@ def resolve_masks(
         [answers[i].mask for i in seen],
         [answers[i].box[:2] for i in seen],
         points.score[seen] * iou,
-        _classes(points.class_prob[seen], [answers[i].class_prob for i in seen], n_classes),
+        _classes(
+            points.class_prob[seen],
+            [answers[i].class_prob for i in seen],
+            n_classes_of(points, info),
+        ),
         [answers[i].logits for i in seen],
-        source,
+        info.name,
     )
     there = Nuclei.empty() if given is None else given
-    kept = _best_of_each(nuclei.boxes, iou, there.boxes, overlap)
+    kept = _best_of_each(nuclei.boxes, iou, there.boxes, prompting.overlap)
     seen, nuclei, iou = seen[kept], nuclei.select(kept), iou[kept]
     masks = _painted(nuclei, iou, there)
     masks = _own_parts(masks, nuclei, pixels_of_points(points.yx[seen]))
@@ -216,7 +218,7 @@ def resolve_masks(
         nuclei.score[large],
         nuclei.class_prob[large],
         [nuclei.logits[i] for i in large],
-        source,
+        info.name,
     )
     return PointMasks(found, nucleus)
 

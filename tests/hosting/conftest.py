@@ -12,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 PATIENCE_S = 60.0
 
+OBEDIENT = ("threshold", "reader", "pointer", "dies_once_while_loading", "loads_slowly")
+"""Fakes that take orders from a folder."""
+
 
 def wait_until(holds: Callable[[], bool]) -> None:
     """Wait for something that another process or thread brings about."""
@@ -46,7 +49,7 @@ def start(tmp_path):
     hosts = []
 
     def make(factory: str = "threshold", cache_bytes: int = 10**7, **kwargs) -> Host:
-        if factory in ("threshold", "reader", "dies_once_while_loading", "loads_slowly"):
+        if factory in OBEDIENT:
             kwargs["folder"] = str(tmp_path)
         host = Host(ModelSpec(f"hosting_fakes:{factory}", kwargs), cache_bytes=cache_bytes)
         hosts.append(host)

@@ -18,6 +18,7 @@ from scipy import ndimage
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
+from napari_nucleus.core.points import Points
 from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
 from napari_nucleus.errors import ModelError, WeightsError
 from napari_nucleus.models.api import Calibration, Embedding, ModelInfo, TextAnswer
@@ -245,6 +246,41 @@ class Reader:
 
 def reader(folder: str | None = None) -> Reader:
     return Reader(Path(folder) if folder else None)
+
+
+POINTER_INFO = replace(
+    INFO, name="pointer", title="A threshold that points", capabilities=("points", "promptable")
+)
+
+
+class Pointer(Threshold):
+    """A model that points to the middle of everything dark, and outlines what is clicked.
+
+    It is sure of large things: a score of 1 from 100 px on.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(folder, POINTER_INFO)
+
+    def detect(self, tile: Tile, calibration: Calibration | None = None) -> Points:
+        return self.detect_many([tile], calibration)[0]
+
+    def detect_many(
+        self, tiles: Sequence[Tile], calibration: Calibration | None = None
+    ) -> list[Points]:
+        found = []
+        for tile in tiles:
+            self.log("detect", tile)
+            self.obey("detect")
+            labels, _ = ndimage.label(tile.rgb.max(axis=-1) < DARK)
+            nuclei, _ = Nuclei.from_labels(labels)
+            score = np.minimum(nuclei.areas / 100, 1)
+            found.append(Points(nuclei.centroids_yx, score, np.zeros((len(nuclei), 0))))
+        return found
+
+
+def pointer(folder: str | None = None) -> Pointer:
+    return Pointer(Path(folder) if folder else None)
 
 
 def bad_weights() -> None:

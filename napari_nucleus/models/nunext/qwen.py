@@ -120,7 +120,7 @@ class QwenSheet:
     """Answers on a batch of pictures, written by a `QwenNetwork`."""
 
     def __init__(self, network: QwenNetwork, pictures: Sequence[Tensor], script: Script) -> None:
-        self._network, self._model = network, network.model
+        self._model = network.model
         self._device = network.model.device
         vision: Any = self._model.config.vision_config
         frames = vision.temporal_patch_size
@@ -195,9 +195,8 @@ class QwenSheet:
 
     def _read(self, ids: Tensor, real: Tensor) -> None:
         """Read tokens ``(B, n)``; those that are not ``real`` are never looked at."""
-        first = self._cache is None
         pictures: dict[str, Tensor] = {}
-        if first:
+        if self._cache is None:
             pictures = {
                 "pixel_values": self._patches.to(self._model.dtype),
                 "image_grid_thw": self._grids,
@@ -209,6 +208,7 @@ class QwenSheet:
                 image_grid_thw=self._grids,
                 attention_mask=real,
             )
+            self._patches = self._patches[:0]  # seen once
         else:
             places = (self._place[:, None] + real.cumsum(1) - 1).expand(3, -1, -1)
         self._mask = torch.cat([self._mask, real], 1)

@@ -222,11 +222,29 @@ _ZOO: Mapping[str, _Entry] = {
         "card_sam3.md",
         _late("promptgroup.sam3_build", "adopt_checkpoint"),
     ),
+    "nunext-nano": _Entry(
+        ModelInfo(
+            name="nunext-nano",
+            title="NuNext nano: points to every nucleus, one after the other, on any laptop",
+            capabilities=("automatic", "points"),
+            classes=PANNUKE,
+            working_mpp=0.25,
+            tile=512,
+            halo=32,
+            click_tile=256,
+            licence="BSD-3-Clause",
+            source="bundled",
+            limits=_EPITHELIAL_EITHER,
+            not_told_apart=NEOPLASTIC_OR_EPITHELIAL,
+        ),
+        "nunext",
+        _late("nunext.build", "load_predictor"),
+    ),
     "nunext-3b": _Entry(
         ModelInfo(
             name="nunext-3b",
             title="NuNext on Qwen2.5-VL: a language model points to every nucleus, for a GPU",
-            capabilities=("points",),
+            capabilities=("automatic", "points"),
             classes=PANNUKE,
             working_mpp=0.25,
             tile=576,
@@ -297,8 +315,13 @@ def card(name: str) -> str:
         ) from error
 
 
-def load_model(name: str, device: str = "auto", weights: str | Path | None = None) -> Any:
-    """Load a model onto a device.
+def load_model(
+    name: str,
+    device: str = "auto",
+    weights: str | Path | None = None,
+    segmenter: str | None = None,
+) -> Any:
+    """Load a model onto a device; one that finds points comes with one that outlines them.
 
     Parameters
     ----------
@@ -308,11 +331,14 @@ def load_model(name: str, device: str = "auto", weights: str | Path | None = Non
         ``"auto"`` (a CUDA GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     weights
         A file, or the folder of a checkpoint, in place of the bundled or adopted weights.
+    segmenter
+        Name of the model that makes masks of points, by default `DEFAULT_MODEL`.
 
     Raises
     ------
     ModelError, WeightsError
-        If the model is unknown, the device is not there, or the weights are missing or do not fit.
+        If the model is unknown, the device is not there, or the weights are missing or do not fit;
+        if a segmenter is named that takes no clicks, or for a model that finds no points.
     """
     entry = _entry(name)
     file = Path(weights) if weights is not None else weights_file(name)
@@ -321,7 +347,21 @@ def load_model(name: str, device: str = "auto", weights: str | Path | None = Non
         raise ModelError(
             f"{name} comes without weights; adopt yours: napari-nucleus adopt {name} {what}."
         )
-    return entry.load(describe(name, None if weights is None else Path(weights)), file, device)
+    info = describe(name, None if weights is None else Path(weights))
+    if "points" in info.capabilities:
+        partner = _segmenter(segmenter or DEFAULT_MODEL, device)
+        detector = entry.load(info, file, device)
+        return _late("point_segmenter", "PointSegmenter")(detector, partner)
+    if segmenter is not None:
+        raise ModelError(f"{name} makes its own masks; --segmenter is for models that find points.")
+    return entry.load(info, file, device)
+
+
+def _segmenter(name: str, device: str) -> Any:
+    """Load the model that outlines points."""
+    if "promptable" not in describe(name).capabilities:
+        raise ModelError(f"{name} does not take clicks, so it cannot outline points.")
+    return load_model(name, device)
 
 
 def adopt(name: str, file: Path, class_order: tuple[int, ...] = ()) -> Any:

@@ -93,6 +93,15 @@ def segment(
     text: Annotated[
         str | None, typer.Option(help='Only the nuclei it asks for, such as "large lymphocytes".')
     ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that outlines what a model finds as points; by default uninuc-nano."
+        ),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="CSV or GeoJSON file for those points, of one image.")
+    ] = None,
 ) -> None:
     """Segment images: STEM.tif, STEM.geojson, STEM.csv and STEM_overlay.png for each.
 
@@ -101,7 +110,9 @@ def segment(
     from napari_nucleus.cli.batch import segment_files
 
     model = model or ("uninuc-nano" if text is None else "promptgroup-nano")
-    failed = segment_files(images, out, model, mpp, device, weights, _report, _complain, text)
+    failed = segment_files(
+        images, out, model, mpp, device, weights, _report, _complain, text, segmenter, points
+    )
     if failed:
         raise typer.Exit(2)
 

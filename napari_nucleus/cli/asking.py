@@ -15,6 +15,7 @@ from napari_nucleus.hosting.local import ask_source, calibrate_source
 from napari_nucleus.io.results import SegmentationResult, result_of_nuclei
 from napari_nucleus.models import zoo
 from napari_nucleus.models.api import Calibration, ModelInfo
+from napari_nucleus.models.point_segmenter import PointSegmenter
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.memory_store import MemoryStore
 from napari_nucleus.session.provenance import MadeBy
@@ -92,7 +93,7 @@ def ask_image(
 
 def facts_of_run(model: Any, calibration: Calibration) -> dict[str, str | float | int]:
     """Return what files say of the model that made their nuclei, and of the scale it worked at."""
-    return {
+    facts: dict[str, str | float | int] = {
         "program": f"napari-nucleus {__version__}",
         "model": model.info.name,
         "weights": model.digest[:16],
@@ -100,3 +101,7 @@ def facts_of_run(model: Any, calibration: Calibration) -> dict[str, str | float 
         "mpp": round(calibration.mpp, 4),
         "mpp_estimated": int(calibration.mpp_estimated),
     }
+    if isinstance(model, PointSegmenter):
+        facts["segmenter"] = model.segmenter.info.name
+        facts["segmenter_weights"] = str(getattr(model.segmenter, "digest", ""))[:16]
+    return facts

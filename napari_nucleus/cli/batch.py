@@ -10,17 +10,21 @@ from typing import Any
 
 from napari_nucleus.cli.asking import ask_image, facts_of_run, read_question
 from napari_nucleus.cli.bars import shown_progress
+from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.image import ArraySource, ImageSource, check_mpp
 from napari_nucleus.core.nuclei import counted
-from napari_nucleus.errors import AnnotationError, ImageError, NucleusError
-from napari_nucleus.hosting.local import calibrate_source, segment_source
+from napari_nucleus.core.points import Points
+from napari_nucleus.errors import AnnotationError, ImageError, ModelError, NucleusError
+from napari_nucleus.hosting.local import calibrate_source, segment_source, segment_with_points
 from napari_nucleus.io.export import USUAL, write_all
 from napari_nucleus.io.folders import make_folder
 from napari_nucleus.io.formats import FORMATS
 from napari_nucleus.io.images import open_image
+from napari_nucleus.io.points import check_points_file, write_points
 from napari_nucleus.io.results import SegmentationResult, result_of_nuclei
 from napari_nucleus.models import zoo
-from napari_nucleus.models.api import Calibration
+from napari_nucleus.models.api import Calibration, ModelInfo
+from napari_nucleus.models.point_segmenter import PointSegmenter
 
 __all__ = ["run_demo", "screen_available", "segment_files", "segment_image"]
 
@@ -37,6 +41,8 @@ def segment_files(
     say: Say,
     complain: Say,
     text: str | None = None,
+    segmenter: str | None = None,
+    points: Path | None = None,
 ) -> list[Path]:
     """Segment files and write their results; return those that failed.
 
@@ -44,18 +50,24 @@ def segment_files(
     ----------
     text
         Only the nuclei that it asks for, by a model that understands words; all by default.
+    segmenter
+        The model that outlines the points of a model that finds points.
+    points
+        File for those points, of one image.
 
     Raises
     ------
     NucleusError
-        If nothing can be done at all: unknown model, bad weights, bad pixel size, no folder, or a
-        result would replace an image or another result.
+        If nothing can be done at all: unknown model, bad weights, bad pixel size, no folder, no
+        points to write, or a result would replace an image or another result.
     """
     check_mpp(mpp, "--mpp")
     _check_stems(images)
     _check_targets(images, out)
     question = None if text is None else read_question(text, zoo.describe(model))
-    loaded = zoo.load_model(model, device, weights)
+    if points is not None:
+        _check_points(points, images, zoo.describe(model))
+    loaded = zoo.load_model(model, device, weights, segmenter)
     make_folder(out)
     failed: list[Path] = []
     for file in images:
@@ -64,7 +76,11 @@ def segment_files(
             if source.pixel_size.note:
                 complain(source.pixel_size.note)
             sentence = ""
-            if question is None:
+            if points is not None:
+                result, calibration, found = segment_by_points(loaded, source, file.name)
+                write_points(points, found, loaded.info.classes, calibration.mpp)
+                sentence = f"{len(found):,} points -> {points.name}"
+            elif question is None:
                 result, calibration = segment_image(loaded, source, file.name)
             else:
                 result, calibration, sentence = ask_image(loaded, source, file.name, question)
@@ -96,6 +112,19 @@ def segment_image(
     return result, calibration
 
 
+def segment_by_points(
+    model: PointSegmenter, source: ImageSource, name: str
+) -> tuple[SegmentationResult, Calibration, Points]:
+    """Segment one image as `segment_image` does; return the points as well."""
+    calibration = calibrate_source(model, source)
+    with shown_progress(name, "tiles") as show:
+        nuclei, points = segment_with_points(model, source, calibration, on_progress=show)
+    made = facts_of_run(model, calibration)
+    scheme = model.info.classes or PANNUKE
+    result = result_of_nuclei(nuclei, source.shape, scheme, calibration.mpp, made)
+    return result, calibration, points
+
+
 def run_demo(out: Path, field: str, device: str, say: Say) -> ImageSource:
     """Segment a bundled field, write its results, and say how they compare with its truth."""
     from napari_nucleus.sample_data.fields import FIELD_NAMES, load_field
@@ -123,6 +152,21 @@ def screen_available() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _check_points(points: Path, images: Sequence[Path], info: ModelInfo) -> None:
+    """Raise if the model finds no points, or they cannot be written there."""
+    if "points" not in info.capabilities:
+        raise ModelError(
+            f"{info.name} finds no points; choose a model that does, such as nunext-nano."
+        )
+    check_points_file(points)
+    if len(images) != 1:
+        raise AnnotationError(
+            f"{points.name}: --points takes the points of one image, {len(images)} are given."
+        )
+    if points.resolve() == images[0].resolve():
+        raise AnnotationError(f"{points.name}: it would take the place of the image; rename it.")
 
 
 def _check_stems(images: Sequence[Path]) -> None:

@@ -13,7 +13,9 @@ from scipy import ndimage
 from napari_nucleus.core.classes import PANNUKE
 from napari_nucleus.core.image import Tile
 from napari_nucleus.core.nuclei import Nuclei
-from napari_nucleus.models.api import Calibration, ModelInfo
+from napari_nucleus.core.points import Points
+from napari_nucleus.core.prompts import MaskLogits, MaskPrediction, Prompts
+from napari_nucleus.models.api import Calibration, Embedding, ModelInfo
 
 SHAPE = (70, 90)
 CENTRES = [(15, 20), (15, 60), (45, 40), (55, 75)]
@@ -90,3 +92,49 @@ def save_labels(file: Path, labels: np.ndarray | None = None) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((disc_labels() if labels is None else labels).astype(np.uint16)).save(file)
     return file
+
+
+POINTS = replace(
+    DARK, name="points", title="Dark has a middle", capabilities=("automatic", "points")
+)
+OUTLINES = replace(DARK, name="outlines", title="Dark around a click", capabilities=("promptable",))
+
+
+class DarkHasMiddles(DarkIsNucleus):
+    """Every dark connected component is a point, an inflammatory one, of score 0.5."""
+
+    info = POINTS
+
+    def detect(self, tile: Tile, calibration: Calibration | None = None) -> Points:
+        nuclei = self.segment(tile, calibration)
+        prob = np.tile(np.eye(5, dtype=np.float32)[1], (len(nuclei), 1))
+        return Points(nuclei.centroids_yx, np.full(len(nuclei), 0.5), prob)
+
+    def detect_many(
+        self, tiles: Sequence[Tile], calibration: Calibration | None = None
+    ) -> list[Points]:
+        return [self.detect(tile, calibration) for tile in tiles]
+
+
+class DarkAroundClicks(DarkIsNucleus):
+    """The dark connected component at a click is its nucleus."""
+
+    info = OUTLINES
+
+    def embed(self, tile: Tile, calibration: Calibration | None = None) -> Embedding:
+        assert calibration is not None
+        labels, _ = ndimage.label(tile.rgb.max(axis=-1) < 128)
+        return Embedding({"labels": labels}, tile.shape, tile.frame, calibration, self.digest)
+
+    def refine(self, embedding: Embedding, prompts: Prompts) -> MaskPrediction:
+        return self.refine_many(embedding, [prompts])[0]
+
+    def refine_many(self, embedding: Embedding, prompts: Sequence[Prompts]) -> list[MaskPrediction]:
+        labels = embedding.arrays["labels"]
+        answers = []
+        for one in prompts:
+            y, x = np.floor(one.points_yx[one.positive][0]).astype(int)
+            mask = (labels == labels[y, x]) & (labels > 0)
+            logits = MaskLogits(np.zeros((2, 2), np.float16), (0.0, 0.0, *map(float, mask.shape)))
+            answers.append(MaskPrediction(mask, (0, 0, *mask.shape), logits, 0.8))
+        return answers

@@ -6,7 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import DARK, DarkIsNucleus, Outcome, save_picture
+from cli_helpers import (
+    DARK,
+    OUTLINES,
+    POINTS,
+    DarkAroundClicks,
+    DarkHasMiddles,
+    DarkIsNucleus,
+    Outcome,
+    save_picture,
+)
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 
@@ -37,6 +46,21 @@ def dark(monkeypatch) -> str:
     monkeypatch.setattr(zoo, "_ZOO", {**zoo._ZOO, DARK.name: entry})
     monkeypatch.setattr(zoo, "DEFAULT_MODEL", DARK.name)
     return DARK.name
+
+
+@pytest.fixture
+def pointing(monkeypatch) -> str:
+    """The name of a model that finds dark discs as points; the default model outlines them."""
+    from napari_nucleus.models import zoo
+
+    models = {POINTS: DarkHasMiddles, OUTLINES: DarkAroundClicks}
+    entries = {
+        info.name: zoo._Entry(info, "uninuc", lambda info, *_, kind=kind: kind())
+        for info, kind in models.items()
+    }
+    monkeypatch.setattr(zoo, "_ZOO", {**zoo._ZOO, **entries})
+    monkeypatch.setattr(zoo, "DEFAULT_MODEL", OUTLINES.name)
+    return POINTS.name
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,9 @@ class GuideConfig:
         Standard deviation, in bins, of a peak's coordinates.
     floor
         Probability that every bin keeps.
+    slack
+        A point that lies as little below the top of its line, in pixels, may belong to the line
+        above: what is left there may still come.
     """
 
     radius: float = 5.0
@@ -84,6 +87,7 @@ class GuideConfig:
     peaks: int = 720
     sigma: float = 1.0
     floor: float = 1e-4
+    slack: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from napari_nucleus.models.nunext.grammar import Grammar, State
 from napari_nucleus.models.nunext.guide import reading_place
 from napari_nucleus.models.nunext.network import (
+    NOWHERE,
     SEPARATOR_ROLE,
     X_ROLE,
     Y_ROLE,
@@ -106,7 +107,7 @@ class _Writer:
         self.taken = torch.zeros(self.peaks.logit.shape, dtype=torch.bool, device=self.device)
         # y, x and how far along the lines the last point is.
         self.last = torch.zeros((self.batch, 3), device=self.device)
-        self.along = torch.full((self.batch,), -1.0, device=self.device)
+        self.after = torch.full((self.batch,), NOWHERE, device=self.device)
         self.length = network.prefix(1)[0].shape[1]
 
     def run(self) -> Answer:
@@ -152,7 +153,7 @@ class _Writer:
 
     def _next_peak(self) -> tuple[Tensor, Tensor]:
         first, end = self.network.guide.next_peak(
-            self.peaks, self.along[:, None], self.taken[:, None]
+            self.peaks, self.after[:, None], self.taken[:, None]
         )
         return first[:, 0], end[:, 0]
 
@@ -222,8 +223,9 @@ class _Writer:
     def _remember(self, x: Tensor, y: Tensor) -> None:
         """Take the peaks that new points lie on."""
         yx = torch.stack([self.network.pixels_of(y), self.network.pixels_of(x)], 1)
-        self.along = reading_place(yx[:, 0], yx[:, 1], self.network.config.sequence)
-        self.last = torch.cat([yx, self.along[:, None]], 1)
+        along = reading_place(yx[:, 0], yx[:, 1], self.network.config.sequence)
+        self.last = torch.cat([yx, along[:, None]], 1)
+        self.after = self.network.guide.after(yx[:, 0], yx[:, 1])
         self.taken |= self.network.guide.taken(self.peaks, yx[:, None])[:, 0]
 
     def _answer(self, kept: list[tuple[Tensor, ...]], tokens: Tensor, n_classes: int) -> Answer:

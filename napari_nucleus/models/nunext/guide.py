@@ -129,6 +129,10 @@ class Guide(nn.Module):
         """Return log-probabilities of the end, for probabilities of any shape."""
         return torch.log(end + self.config.floor) * self.weight
 
+    def after(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return the reading place after which peaks may follow points in pixels."""
+        return reading_place(y - self.config.slack, x, self.sequence)
+
     def taken(self, peaks: Peaks, yx: Tensor) -> Tensor:
         """Return ``(B, n, P)``: the peaks on which the points ``(B, n, 2)`` up to each lie."""
         near = torch.cdist(yx.float(), peaks.yx) <= self.config.radius

@@ -73,7 +73,7 @@ class LanguageModel(nn.Module):
         for i, layer in enumerate(self.layers):
             text, cache = layer(text, places, pictures[i], past[i] if past else None)
             kept.append(cache)
-        return self.norm(text), kept
+        return self.norm(text.float()), kept
 
 
 class Layer(nn.Module):
@@ -95,15 +95,14 @@ class Layer(nn.Module):
 
     def look(self, picture: Picture) -> Cache:
         """Return keys and values of a picture."""
-        return Cache(
-            *self._keys_values(self.picture_norm(picture.tokens), picture.places), picture.real
-        )
+        tokens = self.picture_norm(picture.tokens.float())
+        return Cache(*self._keys_values(tokens, picture.places), picture.real)
 
     def forward(
         self, x: Tensor, places: Tensor, picture: Cache, past: Cache | None
     ) -> tuple[Tensor, Cache]:
         """Return the next states ``(B, L, dim)`` and keys and values of the text so far."""
-        y = self.norm(x)
+        y = self.norm(x.float())
         keys, values = self._keys_values(y, places)
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if past is not None:
@@ -121,7 +120,7 @@ class Layer(nn.Module):
             attn_mask=seen,
         )
         x = x + self.drop(self.out(answer.transpose(1, 2).flatten(2).to(x.dtype)))
-        gate, value = self.gate(self.ffn_norm(x)).chunk(2, -1)
+        gate, value = self.gate(self.ffn_norm(x.float())).chunk(2, -1)
         return x + self.drop(self.down(F.silu(gate) * value)), text
 
     def _seen(self, length: int, picture: Cache, text: Cache) -> Tensor:

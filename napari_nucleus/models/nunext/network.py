@@ -23,6 +23,7 @@ from napari_nucleus.models.nunext.guide import (
     reading_place,
 )
 from napari_nucleus.models.nunext.language import Cache, LanguageModel, Picture, waves_of
+from napari_nucleus.models.nunext.pointer import Pointed, Pointer
 from napari_nucleus.models.nunext.tokens import Vocabulary
 from napari_nucleus.models.uninuc.network import Segmenter
 
@@ -55,6 +56,9 @@ distance."""
 EMPTY = -20.0
 """Logit of a centre outside of a window."""
 
+NOWHERE = -1e6
+"""Reading place before the first point."""
+
 PREFIX_ROLE, X_ROLE, Y_ROLE, SEPARATOR_ROLE = range(4)
 
 
@@ -77,12 +81,13 @@ class Looked(NamedTuple):
     """What is kept of windows while their nuclei are written.
 
     ``heat`` ``(B, 1, H / 2, W / 2)`` logits of centres; ``peaks`` of it; ``caches`` keys and values
-    of the picture's words, for each layer.
+    of the picture's words, for each layer; ``pointed`` what coordinates are copied from.
     """
 
     heat: Tensor
     peaks: Peaks
     caches: list[Cache]
+    pointed: Pointed
 
 
 class Written(NamedTuple):
@@ -137,6 +142,7 @@ class NuNext(nn.Module):
         self.language = LanguageModel(language)
         self.asking = nn.ModuleList(nn.Linear(dim, dim) for _ in range(2))
         self.scale = nn.Parameter(torch.tensor(4 * dim**-0.5))
+        self.pointer = Pointer(dim, config.sequence)
         self.guide = Guide(config.guide, config.sequence)
         self.latent = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, decoder.dim))
 
@@ -171,7 +177,7 @@ class NuNext(nn.Module):
         heat = heat.float().masked_fill(~_inside(heat, sizes, STRIDE)[:, None], EMPTY)
         peaks = find_peaks(heat.detach(), corner, self.config.guide, self.config.sequence)
         picture = self._picture(seen, heat.detach(), sizes, corner)
-        return Looked(heat, peaks, self.language.look(picture))
+        return Looked(heat, peaks, self.language.look(picture), self.pointer.look(picture))
 
     def _picture(self, seen: Seen, heat: Tensor, sizes: Tensor, corner: Tensor) -> Picture:
         """Return the words of windows, cell by cell."""
@@ -201,7 +207,7 @@ class NuNext(nn.Module):
         along = reading_place(yx[..., 0], yx[..., 1], self.config.sequence)
         places = torch.stack([torch.zeros_like(along), yx[..., 0], yx[..., 1], along], -1)
         real = _inside(seen.f2, sizes, CELL).flatten(1)
-        return Picture(self.picture_norm(tokens), places, real)
+        return Picture(self.picture_norm(tokens.float()), places, real)
 
     def forward(self, looked: Looked, written: Written, bias: float | Tensor = 1.0) -> Said:
         """Return what is said after each token of answers that are given (teacher forcing).
@@ -214,8 +220,12 @@ class NuNext(nn.Module):
         places = torch.cat([fixed_places, self._places(written, fixed.shape[1])], 1)
         states, _ = self.language(text, places, looked.caches)
         length = fixed.shape[1]
-        last = states[:, length - 1 :]
+        last, there = states[:, length - 1 :], places[:, length - 1 :]
         logits = self.logits(last, torch.arange(3 * count + 1, device=last.device) % 3 == 1)
+        bins = self.config.sequence.bins
+        for axis in (0, 1):
+            copied = self.pointer(last[:, axis::3], there[:, axis::3], looked.pointed, axis)
+            logits[:, axis::3, :bins] = logits[:, axis::3, :bins] + copied
         logits = logits + self._guidance(looked.peaks, written, bias)
         first = len(self.vocabulary.words)
         return Said(logits, self.latent(states[:, first : first + len(self.vocabulary.latent)]))
@@ -232,7 +242,7 @@ class NuNext(nn.Module):
         """Return logits ``(B, V)`` after `prefix`, without the guide, and the cache to go on."""
         ids, places = self.prefix(len(looked.heat))
         states, past = self.language(self._embedded_prefix(ids), places, looked.caches)
-        return self.logits(states[:, -1:], torch.zeros(1, dtype=torch.bool))[:, 0], past
+        return self._said_after(looked, states[:, -1:], places[:, -1:], 0), past
 
     def step(
         self, looked: Looked, past: list[Cache], ids: Tensor, role: int, places: Tensor
@@ -240,7 +250,18 @@ class NuNext(nn.Module):
         """Return logits ``(B, V)`` after one more token ``(B,)`` at places ``(B, 4)``."""
         text = (self.embedding()[ids] + self.roles[role])[:, None]
         states, past = self.language(text, places[:, None], looked.caches, past)
-        return self.logits(states, torch.tensor([role == X_ROLE]))[:, 0], past
+        axis = {SEPARATOR_ROLE: 0, X_ROLE: 1}.get(role)
+        return self._said_after(looked, states, places[:, None], axis), past
+
+    def _said_after(
+        self, looked: Looked, states: Tensor, places: Tensor, axis: int | None
+    ) -> Tensor:
+        """Return logits ``(B, V)`` after one state, of a coordinate if an axis is asked for."""
+        logits = self.logits(states, torch.tensor([axis == 1]))[:, 0]
+        if axis is not None:
+            copied = self.pointer(states, places, looked.pointed, axis)[:, 0]
+            logits[:, : self.config.sequence.bins] += copied
+        return logits
 
     def embedding(self) -> Tensor:
         """Return the embedding of every token ``(V, dim)``; coordinates come first."""
@@ -294,8 +315,7 @@ class NuNext(nn.Module):
         batch, count = written.x.shape
         v, sequence = self.vocabulary, self.config.sequence
         yx = torch.stack([self.pixels_of(written.y), self.pixels_of(written.x)], 2)
-        along = reading_place(yx[..., 0], yx[..., 1], sequence)
-        last = F.pad(along, (1, 0), value=-1.0)
+        last = F.pad(self.guide.after(yx[..., 0], yx[..., 1]), (1, 0), value=NOWHERE)
         taken = F.pad(self.guide.taken(peaks, yx), (0, 0, 1, 0))
         first, end = self.guide.next_peak(peaks, last, taken)
         out = self.roles.new_zeros((batch, 3 * count + 1, v.size))

@@ -6,7 +6,7 @@ import torch
 
 from napari_nucleus.errors import ModelError
 
-__all__ = ["resolve_device"]
+__all__ = ["device_in_words", "resolve_device"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -30,3 +30,10 @@ def resolve_device(name: str) -> torch.device:
         if (device.index or 0) >= count:
             raise ModelError(f"Device {name!r} was asked for, but {count} CUDA devices are usable.")
     return device
+
+
+def device_in_words(device: torch.device) -> str:
+    """Return a device as people know it, such as ``"cpu"`` or the name of a GPU."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)

@@ -13,6 +13,7 @@ from napari_nucleus.core.image import Tile
 from napari_nucleus.core.stain import LabStatistics
 from napari_nucleus.models.api import Calibration, ModelInfo
 from napari_nucleus.models.calibrate import NucleusSizes, calibrate
+from napari_nucleus.models.devices import device_in_words
 from napari_nucleus.models.working import Working, to_working
 
 __all__ = ["Predictor", "WorkingConfig"]
@@ -75,9 +76,7 @@ class Predictor(ABC):
     @property
     def device(self) -> str:
         """The device in words, such as ``"cpu"`` or the name of a GPU."""
-        if self._device.type == "cuda":
-            return f"{self._device} ({torch.cuda.get_device_name(self._device)})"
-        return str(self._device)
+        return device_in_words(self._device)
 
     def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
         """Estimate magnification (if ``mpp`` is None) and stain from samples of an image."""

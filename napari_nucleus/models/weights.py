@@ -25,6 +25,7 @@ from napari_nucleus.errors import WeightsError
 __all__ = [
     "WeightsFile",
     "check_system",
+    "digest_of",
     "fill",
     "has_header",
     "read_weights",
@@ -56,7 +57,7 @@ def read_weights(file: Path) -> WeightsFile:
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file.")
     try:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = digest_of(file)
         with safe_open(file, "pt") as handle:
             metadata = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
@@ -73,6 +74,12 @@ def read_weights(file: Path) -> WeightsFile:
             "it holds weights of another program."
         ) from error
     return WeightsFile(header, tensors, digest)
+
+
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file in hex, read piece by piece."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def has_header(file: Path) -> bool:

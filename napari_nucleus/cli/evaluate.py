@@ -1,4 +1,4 @@
-"""``napari-nucleus evaluate``: scores of segmentations, classes, texts and corrections."""
+"""``napari-nucleus evaluate``: scores of segmentations, classes, points, texts, corrections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from napari_nucleus.cli.options import Device, Json, Model, Mpp, Names, Weights
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Score segmentations, classes, texts and corrections.", no_args_is_help=True)
+app = typer.Typer(
+    help="Score segmentations, classes, points, texts and corrections.", no_args_is_help=True
+)
 
 
 class StartChoice(StrEnum):
@@ -119,6 +121,36 @@ def evaluate_classes(
             f"{class_name}: {row['points']} points, found {row['found']}, named "
             f"{_numbers(row['named'])}"
         )
+
+
+@app.command("points")
+def evaluate_points(
+    images: Annotated[Path, typer.Argument(help="Folder of images with NAME_inst.png truth.")],
+    model: Model = "nunext-nano",
+    mpp: Mpp = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="Model that makes masks of points; by default uninuc-nano.")
+    ] = None,
+    name: Names = None,
+    device: Device = "auto",
+    weights: Weights = None,
+    as_json: Json = False,
+) -> None:
+    """Score nuclei found as points, and the masks that are made of them."""
+    from napari_nucleus.training.point_scores import evaluate_points as run
+
+    scores = run(images, model, mpp, tuple(name or ()), device, weights, segmenter)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=1))
+        return
+    for way, row in scores["detection"].items():
+        typer.echo(f"{way}: {_numbers(row['pooled'])}  mean f1 {row['mean_f1']}")
+        for image, numbers in row["images"].items():
+            typer.echo(f"  {image}: {_numbers(numbers)}")
+        for least, numbers in row["thresholds"].items():
+            typer.echo(f"  from {least}: {_numbers(numbers)}")
+    for what, row in scores["masks"].items():
+        typer.echo(f"masks, {what}: {_numbers(row['mean'])}")
 
 
 @app.command("text")

@@ -24,6 +24,7 @@ __all__ = [
     "AutomaticSegmenter",
     "Calibration",
     "Embedding",
+    "GuidedDetector",
     "ModelInfo",
     "PointDetector",
     "PromptableSegmenter",
@@ -221,6 +222,19 @@ class PointDetector(Protocol):
         self, tiles: Sequence[Tile], calibration: Calibration | None = None
     ) -> list[Points]:
         """Return the centres of the nuclei of several tiles, found together."""
+        ...
+
+
+@runtime_checkable
+class GuidedDetector(PointDetector, Protocol):
+    """Writes points one after the other, guided by a map of centres of its own."""
+
+    def with_bias(self, scale: float) -> PointDetector:
+        """Return the same detector with the map counting ``scale`` times as much; 0: not at all."""
+        ...
+
+    def peaks(self, tile: Tile, calibration: Calibration | None = None) -> Points:
+        """Return the peaks of the map alone, in tile pixels."""
         ...
 
 

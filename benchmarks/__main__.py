@@ -16,6 +16,7 @@ NAMES = (
     "document",
     "generator",
     "nano",
+    "nunext",
     "app",
     "stalls",
     "slide",

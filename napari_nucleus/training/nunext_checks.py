@@ -12,7 +12,7 @@ from napari_nucleus.core.metrics import DetectionTable, detection_f1, detection_
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.models.nunext.generation import generate
 from napari_nucleus.models.nunext.guide import find_peaks
-from napari_nucleus.models.nunext.network import NuNext, Seen
+from napari_nucleus.models.nunext.network import Looked, NuNext, Seen
 from napari_nucleus.models.working import normalise
 from napari_nucleus.training.data import AnnotatedImage
 
@@ -20,7 +20,10 @@ __all__ = ["score_points"]
 
 MPP = 0.25
 
-MOST = 160
+TOGETHER = 5
+"""Windows that are written at a time."""
+
+MOST = 120
 """Points after which an answer to a window is cut off: at first a network does not know to end."""
 
 
@@ -45,6 +48,7 @@ def score_points(
             local = whole - (y, x)
             inside = ((local >= 0) & (local < window)).all(axis=1)
             pieces.append((image.rgb[y : y + window, x : x + window], local[inside]))
+    groups = [pieces[i : i + TOGETHER] for i in range(0, len(pieces), TOGETHER)]
     kept: list[Seen] = []
 
     @torch.inference_mode()
@@ -53,32 +57,38 @@ def score_points(
         model.eval()
         device = next(model.parameters()).device
         if not kept:  # the encoder is frozen: it looks once
-            kept.extend(model.see(_pixels(rgb, device)) for rgb, _ in pieces)
+            kept.extend(model.see(_pixels([rgb for rgb, _ in some], device)) for some in groups)
         found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"peaks": [], "words": [], "f1": []}
-        sizes = torch.full((1, 2), window, device=device)
-        for seen, (_, truth) in zip(kept, pieces, strict=True):
-            looked = model.look(seen, sizes)
-            found["peaks"].append((truth, _peaks(model, looked.heat, sizes)))
+        for seen, some in zip(kept, groups, strict=True):
+            truths = [truth for _, truth in some]
+            looked = model.look(seen, torch.full((len(some), 2), window, device=device))
+            found["peaks"] += zip(truths, _peaks(model, looked.heat), strict=True)
             for name, bias in (("words", 0.0), ("f1", 1.0)):
-                answer = generate(model, looked, bias, most=MOST)
-                yx = torch.stack([answer.written.y, answer.written.x], 2)[0, : answer.count[0]]
-                found[name].append((truth, model.pixels_of(yx).cpu().numpy()))
+                found[name] += zip(truths, _written(model, looked, bias), strict=True)
         return {name: round(_f1(pairs), 4) for name, pairs in found.items()}
 
     return score
 
 
-def _pixels(rgb: np.ndarray, device: torch.device) -> Tensor:
-    pixels = torch.tensor(rgb, device=device).permute(2, 0, 1)[None].float() / 255
+def _pixels(rgb: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    pixels = torch.tensor(np.stack(rgb), device=device).permute(0, 3, 1, 2).float() / 255
     return normalise(pixels).contiguous(memory_format=torch.channels_last)
 
 
-def _peaks(model: NuNext, heat: Tensor, sizes: Tensor) -> np.ndarray:
-    """Return the peaks of the map that count as nuclei ``(n, 2)``."""
+def _peaks(model: NuNext, heat: Tensor) -> list[np.ndarray]:
+    """Return the peaks of each map that count as nuclei ``(n, 2)``."""
     config = model.config
-    peaks = find_peaks(heat, torch.zeros_like(sizes), config.guide, config.sequence)
-    likely = peaks.probability[0] >= config.inference.peak
-    return peaks.yx[0, likely].cpu().numpy()
+    corner = torch.zeros((len(heat), 2), device=heat.device)
+    peaks = find_peaks(heat, corner, config.guide, config.sequence)
+    likely = peaks.probability >= config.inference.peak
+    return [yx[keep].cpu().numpy() for yx, keep in zip(peaks.yx, likely, strict=True)]
+
+
+def _written(model: NuNext, looked: Looked, bias: float) -> list[np.ndarray]:
+    """Return the points ``(n, 2)`` that are written on each window."""
+    answer = generate(model, looked, bias, most=MOST)
+    yx = model.pixels_of(torch.stack([answer.written.y, answer.written.x], 2)).cpu().numpy()
+    return [points[:n] for points, n in zip(yx, answer.count.tolist(), strict=True)]
 
 
 def _f1(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:

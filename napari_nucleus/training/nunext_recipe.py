@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,11 +79,11 @@ def nunext_recipe(device: torch.device, steps: int | None) -> NuNextRecipe:
 
 
 def _run(length: int) -> RunConfig:
-    every = max(length // 6, 1)
+    every = max(length // 4, 1)
     return RunConfig(
         steps=length,
         warmup=min(100, max(length // 5, 1)),
-        learning_rate=1.5e-3,
+        learning_rate=2.5e-3,
         weight_decay=0.02,
         ema=0.995,
         score_every=every,
@@ -144,7 +145,7 @@ def write(
     network.to(device)
     fit(
         network,
-        [{"params": list(network.parameters())}],
+        _groups(network),
         window_batches(
             windows,
             recipe.config,
@@ -161,6 +162,14 @@ def write(
         "f1",
         say,
     )
+
+
+def _groups(network: NuNext) -> list[dict[str, Any]]:
+    """Return the parameters; slopes and weights of one number each learn ten times as fast."""
+    single = [*network.guide.parameters(), network.pointer.slopes, network.pointer.offset]
+    ids = {id(p) for p in single}
+    rest = [p for p in network.parameters() if id(p) not in ids]
+    return [{"params": rest}, {"params": single, "scale": 10.0, "weight_decay": 0.0}]
 
 
 def pack(recipe: NuNextRecipe, out: Path, file: Path, say: Callable[[str], None]) -> None:

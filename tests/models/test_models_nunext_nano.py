@@ -117,9 +117,14 @@ def test_word_by_word_is_what_the_whole_text_gives() -> None:
         length = network.prefix(1)[0].shape[1]
         places = network._places(written, length)
         tokens = torch.stack([written.x, written.y, written.separator], 2).flatten(1)
+        yx = torch.stack([written.y, written.x], 2) + 0.5
+        covered = network.pointer.covered(looked.pointed, yx)
+        covered = torch.cat([torch.zeros_like(covered[:, :1]), covered], 1)
         for i in range(9):
             role = (X_ROLE, Y_ROLE, SEPARATOR_ROLE)[i % 3]
-            logits, past = network.step(looked, past, tokens[:, i], role, places[:, i])
+            logits, past = network.step(
+                looked, past, tokens[:, i], role, places[:, i], covered[:, (i + 2) // 3]
+            )
             steps.append(logits)
     assert torch.allclose(torch.stack(steps, 1), whole, atol=1e-4)
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from napari_nucleus.models.nunext.grammar import Grammar, State
 from napari_nucleus.models.nunext.guide import reading_place
+from napari_nucleus.models.nunext.language import Cache
 from napari_nucleus.models.nunext.network import (
     NOWHERE,
     SEPARATOR_ROLE,
@@ -105,6 +106,7 @@ class _Writer:
         self.separators = torch.tensor(vocabulary.separators, device=self.device)
         self.peaks = looked.peaks
         self.taken = torch.zeros(self.peaks.logit.shape, dtype=torch.bool, device=self.device)
+        self.covered = torch.zeros_like(looked.pointed.real)
         # y, x and how far along the lines the last point is.
         self.last = torch.zeros((self.batch, 3), device=self.device)
         self.after = torch.full((self.batch,), NOWHERE, device=self.device)
@@ -127,7 +129,7 @@ class _Writer:
                 break
             x = torch.where(writing, token, 0)
             place = self._place(len(tokens), self.last[:, 0], network.pixels_of(x), self.last[:, 2])
-            logits, past = network.step(self.looked, past, x, X_ROLE, place)
+            logits, past = self._step(past, x, X_ROLE, place)
             y_bias = network.guide.second_coordinate(first[:, None], self.peaks, x[:, None])[:, 0]
             logits[:, : self.bins] += self.bias * y_bias
             token, sure_y = self._choose(self._constrained(logits, state))
@@ -136,20 +138,25 @@ class _Writer:
             y = torch.where(writing, token.clamp(max=self.bins - 1), 0)
             self._remember(x, y)
             place = self._place(len(tokens), *self.last.unbind(1))
-            logits, past = network.step(self.looked, past, y, Y_ROLE, place)
+            logits, past = self._step(past, y, Y_ROLE, place)
             classes = logits[:, self.separators[1:]].softmax(1)
             token, _ = self._choose(self._constrained(logits, state))
             state = self.grammar.advance(state, token)
             tokens.append(token)
             separator = torch.where(writing, token, self.separators[0])
             place = self._place(len(tokens), *self.last.unbind(1))
-            logits, past = network.step(self.looked, past, separator, SEPARATOR_ROLE, place)
+            logits, past = self._step(past, separator, SEPARATOR_ROLE, place)
             kept.append((x, y, separator, sure_x * sure_y, classes, writing))
         while not bool(self.grammar.done(state).all()):
             token, _ = self._choose(self._constrained(torch.zeros_like(logits), state))
             state = self.grammar.advance(state, token)
             tokens.append(token)
         return self._answer(kept, torch.stack(tokens, 1), vocabulary.n_classes)
+
+    def _step(
+        self, past: list[Cache], ids: Tensor, role: int, place: Tensor
+    ) -> tuple[Tensor, list[Cache]]:
+        return self.network.step(self.looked, past, ids, role, place, self.covered)
 
     def _next_peak(self) -> tuple[Tensor, Tensor]:
         first, end = self.network.guide.next_peak(
@@ -221,11 +228,12 @@ class _Writer:
         return torch.stack([index, y, x, along], 1)
 
     def _remember(self, x: Tensor, y: Tensor) -> None:
-        """Take the peaks that new points lie on."""
+        """Take the peaks and words that new points lie on."""
         yx = torch.stack([self.network.pixels_of(y), self.network.pixels_of(x)], 1)
         along = reading_place(yx[:, 0], yx[:, 1], self.network.config.sequence)
         self.last = torch.cat([yx, along[:, None]], 1)
         self.after = self.network.guide.after(yx[:, 0], yx[:, 1])
+        self.covered |= self.network.pointer.covered(self.looked.pointed, yx[:, None])[:, 0]
         self.taken |= self.network.guide.taken(self.peaks, yx[:, None])[:, 0]
 
     def _answer(self, kept: list[tuple[Tensor, ...]], tokens: Tensor, n_classes: int) -> Answer:

@@ -133,6 +133,7 @@ class NuNext(nn.Module):
         channels = (c0 + HEAT_CHANNELS) * cells + c1 * cells // 4 + decoder.dim + config.n_classes
         self.picture = nn.Linear(channels, dim)
         self.picture_norm = nn.RMSNorm(dim)
+        self.worth = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2))
         self.axes = nn.ModuleList(nn.Linear(2 * language.waves, dim) for _ in range(2))
         self.coordinate = nn.Linear(2 * language.waves, dim)
         self.coordinate_rest = nn.Parameter(torch.zeros(config.sequence.bins, dim))
@@ -176,11 +177,13 @@ class NuNext(nn.Module):
         heat = self.heat(torch.cat([seen.f0, seen.maps], 1)) + seen.maps[:, 1:2]
         heat = heat.float().masked_fill(~_inside(heat, sizes, STRIDE)[:, None], EMPTY)
         peaks = find_peaks(heat.detach(), corner, self.config.guide, self.config.sequence)
-        picture = self._picture(seen, heat.detach(), sizes, corner)
-        return Looked(heat, peaks, self.language.look(picture), self.pointer.look(picture))
+        features = self._features(seen, heat.detach())
+        picture = self._picture(features, heat.detach(), sizes, corner)
+        pointed = self.pointer.look(picture, self.worth(features.float()))
+        return Looked(heat, peaks, self.language.look(picture), pointed)
 
-    def _picture(self, seen: Seen, heat: Tensor, sizes: Tensor, corner: Tensor) -> Picture:
-        """Return the words of windows, cell by cell."""
+    def _features(self, seen: Seen, heat: Tensor) -> Tensor:
+        """Return what is known of each cell, ``(B, T, channels)``."""
         top = heat == F.max_pool2d(heat, 5, 1, 2)
         fine = [
             seen.f0,
@@ -200,13 +203,17 @@ class NuNext(nn.Module):
             ],
             1,
         )
-        yx = _centres(heat, ratio) + corner[:, None].float()
-        tokens = self.picture(features.flatten(2).transpose(1, 2))
+        return features.flatten(2).transpose(1, 2)
+
+    def _picture(self, features: Tensor, heat: Tensor, sizes: Tensor, corner: Tensor) -> Picture:
+        """Return the words of windows, cell by cell."""
+        yx = _centres(heat, CELL // STRIDE) + corner[:, None].float()
+        tokens = self.picture(features)
         for axis in range(2):
             tokens = tokens + self.axes[axis](waves_of(yx[..., axis], self.config.language.waves))
         along = reading_place(yx[..., 0], yx[..., 1], self.config.sequence)
         places = torch.stack([torch.zeros_like(along), yx[..., 0], yx[..., 1], along], -1)
-        real = _inside(seen.f2, sizes, CELL).flatten(1)
+        real = _inside(heat[..., :: CELL // STRIDE, :: CELL // STRIDE], sizes, CELL).flatten(1)
         return Picture(self.picture_norm(tokens.float()), places, real)
 
     def forward(self, looked: Looked, written: Written, bias: float | Tensor = 1.0) -> Said:
@@ -223,8 +230,10 @@ class NuNext(nn.Module):
         last, there = states[:, length - 1 :], places[:, length - 1 :]
         logits = self.logits(last, torch.arange(3 * count + 1, device=last.device) % 3 == 1)
         bins = self.config.sequence.bins
-        for axis in (0, 1):
-            copied = self.pointer(last[:, axis::3], there[:, axis::3], looked.pointed, axis)
+        yx = torch.stack([self.pixels_of(written.y), self.pixels_of(written.x)], 2)
+        covered = F.pad(self.pointer.covered(looked.pointed, yx), (0, 0, 1, 0))
+        for axis, over in enumerate((covered, covered[:, :-1])):
+            copied = self.pointer(last[:, axis::3], there[:, axis::3], over, looked.pointed, axis)
             logits[:, axis::3, :bins] = logits[:, axis::3, :bins] + copied
         logits = logits + self._guidance(looked.peaks, written, bias)
         first = len(self.vocabulary.words)
@@ -242,24 +251,34 @@ class NuNext(nn.Module):
         """Return logits ``(B, V)`` after `prefix`, without the guide, and the cache to go on."""
         ids, places = self.prefix(len(looked.heat))
         states, past = self.language(self._embedded_prefix(ids), places, looked.caches)
-        return self._said_after(looked, states[:, -1:], places[:, -1:], 0), past
+        none = torch.zeros_like(looked.pointed.real)
+        return self._said_after(looked, states[:, -1:], places[:, -1:], none, 0), past
 
     def step(
-        self, looked: Looked, past: list[Cache], ids: Tensor, role: int, places: Tensor
+        self,
+        looked: Looked,
+        past: list[Cache],
+        ids: Tensor,
+        role: int,
+        places: Tensor,
+        covered: Tensor,
     ) -> tuple[Tensor, list[Cache]]:
-        """Return logits ``(B, V)`` after one more token ``(B,)`` at places ``(B, 4)``."""
+        """Return logits ``(B, V)`` after one more token ``(B,)`` at places ``(B, 4)``.
+
+        ``covered`` ``(B, T)``: the words of the picture on which points lie.
+        """
         text = (self.embedding()[ids] + self.roles[role])[:, None]
         states, past = self.language(text, places[:, None], looked.caches, past)
         axis = {SEPARATOR_ROLE: 0, X_ROLE: 1}.get(role)
-        return self._said_after(looked, states, places[:, None], axis), past
+        return self._said_after(looked, states, places[:, None], covered, axis), past
 
     def _said_after(
-        self, looked: Looked, states: Tensor, places: Tensor, axis: int | None
+        self, looked: Looked, states: Tensor, places: Tensor, covered: Tensor, axis: int | None
     ) -> Tensor:
         """Return logits ``(B, V)`` after one state, of a coordinate if an axis is asked for."""
         logits = self.logits(states, torch.tensor([axis == 1]))[:, 0]
         if axis is not None:
-            copied = self.pointer(states, places, looked.pointed, axis)[:, 0]
+            copied = self.pointer(states, places, covered[:, None], looked.pointed, axis)[:, 0]
             logits[:, : self.config.sequence.bins] += copied
         return logits
 

@@ -22,18 +22,23 @@ __all__ = ["Pointed", "Pointer"]
 UNITS = (16.0, 2.0, 4.0, 4.0)
 """Pixels of distance ahead and behind along the lines, in y and in x, that count as 1."""
 
-FIRST = ((0.5, 1.0, 0.02, 0.02), (0.1, 1.0, 0.02, 2.0))
-"""Slopes to start from, for x and for y: the next word; and the next one at this x."""
+NEAR = 5.0
+"""Pixels within which a point covers a word."""
+
+FIRST = ((0.25, 1.0, 0.02, 0.02), (0.1, 1.0, 0.02, 2.0))
+"""Slopes to start from, for x and for y: the next word, and the next one at this x."""
 
 
 class Pointed(NamedTuple):
     """What can be pointed at in B windows, for x and for y (A = 2).
 
-    ``keys`` ``(A, B, T, dim)``; ``places`` ``(B, T, 4)``; ``real`` ``(B, T)``; ``bins``
-    ``(A, B, T, K)``, how likely each bin is if a word is meant.
+    ``keys`` ``(A, B, T, dim)``; ``worth`` ``(B, T, A)``, what a word scores by itself; ``places``
+    ``(B, T, 4)``; ``real`` ``(B, T)``; ``bins`` ``(A, B, T, K)``, how likely each bin is if a word
+    is meant.
     """
 
     keys: Tensor
+    worth: Tensor
     places: Tensor
     real: Tensor
     bins: Tensor
@@ -51,23 +56,32 @@ class Pointer(nn.Module):
         self.offset = nn.Parameter(torch.zeros(len(FIRST)))
         self.slopes = nn.Parameter(torch.tensor(FIRST).expm1().log())
 
-    def look(self, picture: Picture) -> Pointed:
-        """Return what can be pointed at."""
+    def look(self, picture: Picture, worth: Tensor) -> Pointed:
+        """Return what can be pointed at, of words that are worth ``(B, T, A)`` by themselves."""
         tokens = self.norm(picture.tokens.float())
         keys = torch.stack([key(tokens) for key in self.keys])
         bins = torch.stack([self._bins(picture.places[..., axis]) for axis in (2, 1)])
-        return Pointed(keys, picture.places, picture.real, bins)
+        return Pointed(keys, worth, picture.places, picture.real, bins)
 
-    def forward(self, states: Tensor, places: Tensor, pointed: Pointed, axis: int) -> Tensor:
+    def forward(
+        self, states: Tensor, places: Tensor, covered: Tensor, pointed: Pointed, axis: int
+    ) -> Tensor:
         """Return logits ``(B, L, K)`` of x (``axis`` 0) or y (1) after states ``(B, L, dim)``.
 
-        ``places`` ``(B, L, 4)`` are those of the states' tokens.
+        ``places`` ``(B, L, 4)`` are those of the states' tokens, ``covered`` ``(B, L, T)`` the
+        words that cannot be meant because a point lies on them.
         """
         keys = pointed.keys[axis]
         alike = (self.queries[axis](states) @ keys.transpose(1, 2)).float() * keys.shape[-1] ** -0.5
-        score = alike + self.offset[axis] - self._far(places, pointed.places, axis)
-        score = score.clamp(-30, 12).masked_fill(~pointed.real[:, None], -30)
+        score = alike + self.offset[axis] + pointed.worth[:, None, :, axis]
+        score = score - self._far(places, pointed.places, axis)
+        score = score.clamp(-30, 12).masked_fill(~pointed.real[:, None] | covered, -30)
         return torch.log(score.exp() @ pointed.bins[axis] + 1e-2)
+
+    def covered(self, pointed: Pointed, yx: Tensor) -> Tensor:
+        """Return ``(B, n, T)``: the words on which the points ``(B, n, 2)`` up to each lie."""
+        near = torch.cdist(yx.float(), pointed.places[..., 1:3]) <= NEAR
+        return near.cumsum(1) > 0
 
     def _far(self, places: Tensor, words: Tensor, axis: int) -> Tensor:
         """Return how far words ``(B, T, 4)`` are from places, ``(B, L, T)``, in slopes."""

@@ -23,7 +23,7 @@ __all__ = ["ExportChoices", "Preferences", "login_name", "tidy_name"]
 LONGEST_NAME = 80
 
 ANNOTATOR, LAST_SCHEME, NEW_SCHEME = "annotator", "last_scheme", "new_scheme"
-AUTOMATIC_MODEL = "automatic_model"
+AUTOMATIC_MODEL, CLICK_MODEL = "automatic_model", "click_model"
 EXPORT, IMPORT_FOLDER, ASKED = "export", "import_folder", "asked"
 
 MOST_ASKED = 30
@@ -107,6 +107,16 @@ class Preferences:
     @automatic_model.setter
     def automatic_model(self, name: str) -> None:
         self._write({AUTOMATIC_MODEL: name})
+
+    @property
+    def click_model(self) -> str:
+        """Name of the model that answers clicks; empty until one is chosen."""
+        name = self._read().get(CLICK_MODEL)
+        return name if isinstance(name, str) else ""
+
+    @click_model.setter
+    def click_model(self, name: str) -> None:
+        self._write({CLICK_MODEL: name})
 
     @property
     def export(self) -> ExportChoices:

@@ -135,6 +135,13 @@ class Annotation:
             self.estimated_mpp = calibration.mpp
             self.mpp_changed.emit()
 
+    # ---- the model
+
+    def answer_with(self, model: AppModel) -> None:
+        """Let another model answer from now on; what is not answered yet is given up."""
+        self.asking.drop()
+        self.model = model
+
     # ---- the pointer
 
     def clicked(self, point_yx: NDArray[np.float64], taking: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QComboBox,
     QFrame,
     QGroupBox,
     QHBoxLayout,
@@ -57,6 +58,12 @@ class CorrectTab(QScrollArea):
         )
         self.swap = QPushButton("Other reading")
         self.swap.setToolTip(f"Show the other reading of the last click ({keys['swap']})")
+        self.model = QComboBox()
+        self.model.setToolTip("The model that answers clicks, boxes and scribbles")
+        for model in workspace.models.answering:
+            self.model.addItem(model.name)
+            last = self.model.count() - 1
+            self.model.setItemData(last, model.info.title, Qt.ItemDataRole.ToolTipRole)
         self.selected = QLabel("No nucleus selected. Click one.")
         self.selected.setWordWrap(True)
         self.remove = QPushButton("Remove")
@@ -103,6 +110,11 @@ class CorrectTab(QScrollArea):
         layout = QVBoxLayout(content)
         layout.addWidget(self.hint)
         layout.addLayout(clicks)
+        if self.model.count() > 1:
+            answered = QHBoxLayout()
+            answered.addWidget(QLabel("Answered by"))
+            answered.addWidget(self.model, 1)
+            layout.addLayout(answered)
         layout.addWidget(selected)
         layout.addWidget(self.review)
         layout.addWidget(self.compared)
@@ -116,6 +128,8 @@ class CorrectTab(QScrollArea):
 
         self.sign.clicked.connect(self._act(Annotation.toggle_sign))
         self.swap.clicked.connect(self._act(Annotation.swap))
+        self.model.textActivated.connect(lambda name: workspace.choose_click_model(name))
+        workspace.models.chosen_changed.connect(self._show_model)
         self.remove.clicked.connect(self._act(lambda a: a.reviewing.delete()))
         self.fill_holes.clicked.connect(self._act(lambda a: a.by_hand.fill_holes()))
         self.smooth.clicked.connect(self._act(lambda a: a.by_hand.smooth()))
@@ -126,7 +140,11 @@ class CorrectTab(QScrollArea):
         workspace.annotation_changed.connect(self._on_annotation)
         workspace.document_changed.connect(self.refresh)
         workspace.said.connect(self.refresh)
+        self._show_model()
         self._on_annotation()
+
+    def _show_model(self) -> None:
+        self.model.setCurrentText(self._workspace.models.clicks.name)
 
     def show_keys(self) -> None:
         """Show the card of keys; it does not block the app."""

@@ -22,19 +22,19 @@ class AppModels:
     Parameters
     ----------
     models
-        By default those of the zoo whose weights are here. The first that takes clicks answers
-        them; of those that find all nuclei, the first is chosen.
+        By default those of the zoo whose weights are here. Of those that take clicks, and of those
+        that find all nuclei, the first is chosen.
 
     Attributes
     ----------
-    clicks
-        Answers clicks, boxes and scribbles.
+    answering
+        All that take clicks, boxes and scribbles.
     offered
         All that can find every nucleus of an image.
     texts
         All that understand words.
     chosen_changed
-        Emitted when another of them is to find the nuclei.
+        Emitted when another of them is to find the nuclei, or to answer clicks.
     state_changed
         Emitted on the main thread when the state of a model is another.
     """
@@ -44,10 +44,10 @@ class AppModels:
 
     def __init__(self, models: Sequence[AppModel] | None = None) -> None:
         self._all = [AppModel(name) for name in zoo.available()] if models is None else list(models)
-        self.clicks = next(m for m in self._all if "promptable" in m.info.capabilities)
+        self.answering = tuple(m for m in self._all if "promptable" in m.info.capabilities)
         self.offered = tuple(m for m in self._all if "automatic" in m.info.capabilities)
         self.texts = tuple(m for m in self._all if "text" in m.info.capabilities)
-        self._chosen = self.offered[0]
+        self._chosen, self._clicks = self.offered[0], self.answering[0]
         for model in self._all:
             model.state_changed.connect(self._on_state)
 
@@ -55,6 +55,11 @@ class AppModels:
     def automatic(self) -> AppModel:
         """The model that is to find the nuclei."""
         return self._chosen
+
+    @property
+    def clicks(self) -> AppModel:
+        """The model that answers clicks."""
+        return self._clicks
 
     def named(self, name: str) -> AppModel | None:
         """Return the model of this name that can find nuclei, or None."""
@@ -65,6 +70,13 @@ class AppModels:
         found = self.named(name)
         if found is not None and found is not self._chosen:
             self._chosen = found
+            self.chosen_changed.emit()
+
+    def choose_clicks(self, name: str) -> None:
+        """Let the model of this name, if there is one, answer clicks from now on."""
+        found = next((model for model in self.answering if model.name == name), None)
+        if found is not None and found is not self._clicks:
+            self._clicks = found
             self.chosen_changed.emit()
 
     @property

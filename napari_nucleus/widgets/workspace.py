@@ -108,6 +108,7 @@ class Workspace:
         self.keeping.warned.connect(self._warn)
         self.keeping.said.connect(self._say)
         self.models.choose(self.keeping.preferences.automatic_model)
+        self.models.choose_clicks(self.keeping.preferences.click_model)
         self.opening = Opening(self)
         self.resuming = Resuming(viewer, self.keeping)
         self.series = SeriesWalk(self)
@@ -314,6 +315,15 @@ class Workspace:
         """Let a model find the nuclei from now on, also when the app is opened again."""
         self.models.choose(name)
         self.keeping.preferences.automatic_model = self.models.automatic.name
+
+    def choose_click_model(self, name: str) -> None:
+        """Let a model answer clicks from now on, also when the app is opened again."""
+        self.models.choose_clicks(name)
+        self.keeping.preferences.click_model = self.models.clicks.name
+        self.models.clicks.start()
+        if self.annotation is not None:
+            self.annotation.answer_with(self.models.clicks)
+            self.prefetching.schedule()
 
     def worked_on(self) -> Annotation:
         """Return what is worked on; ImageError if there is no image."""

@@ -51,6 +51,10 @@ class PointSegmenter:
         """Estimate what is common to an image from sample tiles of it, as the detector does."""
         return self.detector.calibrate(samples, mpp)
 
+    def for_segmenter(self, calibration: Calibration) -> Calibration:
+        """Return a calibration of the detector's as the segmenter takes it."""
+        return replace(calibration, scale=calibration.mpp / self.segmenter.info.working_mpp)
+
     def detect(self, tile: Tile, calibration: Calibration | None = None) -> Points:
         """Return the centres of the nuclei of a tile, in tile pixels."""
         return self.detector.detect(tile, calibration)
@@ -72,7 +76,6 @@ class PointSegmenter:
         if not len(points):
             none = Nuclei.empty(n_classes_of(points, self.segmenter.info), self.info.name)
             return points, PointMasks(none, np.zeros(0, np.int64))
-        scale = calibration.mpp / self.segmenter.info.working_mpp
-        embedding = self.segmenter.embed(tile, replace(calibration, scale=scale))
+        embedding = self.segmenter.embed(tile, self.for_segmenter(calibration))
         masks = segment_points(self.segmenter, embedding, points, self.prompting)
         return points, replace(masks, nuclei=replace(masks.nuclei, source=self.info.name))

@@ -159,7 +159,7 @@ def evaluate_points(
             found[way].add(name, seen, true, calibration.mpp)
         made = {
             "points": nuclei,
-            "true centroids": _outlined(loaded, source, true),
+            "true centroids": _outlined(loaded, source, calibration, true),
             **{
                 n: segment_source(m, source, calibrate_source(m, source)) for n, m in beside.items()
             },
@@ -180,12 +180,17 @@ def _other_ways(detector: PointDetector) -> Mapping[str, PointDetector]:
     return {"without bias": detector.with_bias(0.0), "peaks alone": _Peaks(detector)}
 
 
-def _outlined(model: PointSegmenter, source: ImageSource, true_yx: NDArray[np.float64]) -> Nuclei:
+def _outlined(
+    model: PointSegmenter,
+    source: ImageSource,
+    calibration: Calibration,
+    true_yx: NDArray[np.float64],
+) -> Nuclei:
     """Return the masks that a segmenter makes of true centroids."""
     n = len(true_yx)
     points = Points(true_yx, np.ones(n, np.float32), np.zeros((n, 0), np.float32))
-    calibration = calibrate_source(model.segmenter, source)
-    return masks_of_source(model.segmenter, source, calibration, points, model.prompting).nuclei
+    seen = model.for_segmenter(calibration)
+    return masks_of_source(model.segmenter, source, seen, points, model.prompting).nuclei
 
 
 def _of_masks(by_image: dict[str, SegmentationScores]) -> dict[str, Any]:

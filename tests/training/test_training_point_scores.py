@@ -103,13 +103,6 @@ def annotated(tmp_path):
     return tmp_path
 
 
-class Sized(Outliner):
-    """An outliner that can calibrate, which true centroids ask for."""
-
-    def calibrate(self, samples: Sequence[Tile], mpp: float | None) -> Calibration:
-        return Calibration(1.0, mpp or 0.25)
-
-
 @pytest.fixture
 def models(monkeypatch):
     """What the zoo loads, by name."""
@@ -119,7 +112,7 @@ def models(monkeypatch):
         return answer(BOXES[place], 0.8) if place in BOXES else NOTHING
 
     info = replace(INFO, tile=80, click_tile=80)
-    outliner = Sized(say, info)
+    outliner = Outliner(say, info)
     kinds = {"plain": Pointer, "guided": Guided}
     loaded = {
         name: point_segmenter.PointSegmenter(kind(points_at(*TRUE[:2])), outliner)

@@ -34,18 +34,20 @@ def make_next(config: NuNextConfig = TINY_NEXT, seed: int = 0) -> NuNext:
 
 
 def silent(network: NuNext) -> NuNext:
-    """Let the words say nothing, so that the guide alone decides."""
+    """Let the words say nothing, so that the guide alone decides: every peak is a nucleus."""
     with torch.no_grad():
         network.scale.zero_()
         network.pointer.offset.fill_(-20.0)
+        network.guide.slope.fill_(6.0)
+        network.guide.shift.fill_(12.0)
     return network
 
 
 def seen_with(network: NuNext, points: np.ndarray, size: int, height: float = 12.0) -> Seen:
     """What an encoder would see that finds a centre at each of some points ``(n, 2)``, pixels."""
     half = heatmap_of_points(points / 2 - 0.5, (size // 2, size // 2), 1.0)
-    maps = torch.zeros(1, 3, size // 2, size // 2)
-    maps[0, 1] = torch.from_numpy(half) * height - height / 2
+    centre = torch.from_numpy(half) * height - height / 2
+    maps = torch.stack([centre, centre, torch.from_numpy(half)])[None]
     decoder = network.segmenter.config.decoder
     dims = (*decoder.fine_dims, decoder.dim)
     f0, f1, f2 = (torch.zeros(1, d, size >> s, size >> s) for s, d in enumerate(dims, 1))

@@ -60,6 +60,7 @@ def test_a_peak_is_found_between_cells_and_in_its_frame() -> None:
 def test_the_next_peak_is_the_first_that_is_one() -> None:
     guide = Guide(TINY_NEXT.guide, SEQUENCE)
     with torch.no_grad():
+        guide.slope.fill_(1)
         guide.shift.zero_()
     probability = torch.tensor([[0.5, 0.8, 0.25]])
     yx = torch.tensor([[[4.0, 10.0], [4.0, 40.0], [40.0, 5.0]]])

@@ -123,7 +123,7 @@ class NuNextInference:
     bias: float = 1.0
     end: float = 0.5
     min_score: float = 0.1
-    peak: float = 0.4
+    peak: float = 0.32
     stain_strength: float = 0.3
     canonical_diameter: float = 17.0
     batch: int = 4

@@ -174,7 +174,7 @@ class NuNext(nn.Module):
             ``(B, 2)`` y and x of each in its frame, whole cells; by default 0.
         """
         corner = torch.zeros_like(sizes) if corner is None else corner
-        heat = self.heat(torch.cat([seen.f0, seen.maps], 1)) + seen.maps[:, 1:2]
+        heat = self.heat(torch.cat([seen.f0, seen.maps], 1)) + _first_heat(seen.maps)
         heat = heat.float().masked_fill(~_inside(heat, sizes, STRIDE)[:, None], EMPTY)
         peaks = find_peaks(heat.detach(), corner, self.config.guide, self.config.sequence)
         features = self._features(seen, heat.detach())
@@ -380,6 +380,18 @@ def see(segmenter: Segmenter, pixels: Tensor) -> Seen:
     maps = torch.cat([dense.foreground, dense.heatmap, dense.distance], 1)
     classes = F.avg_pool2d(dense.classes.softmax(1), CELL // STRIDE)
     return Seen(f0, f1, f2, maps, classes)
+
+
+def _first_heat(maps: Tensor) -> Tensor:
+    """Return logits of centres ``(B, 1, h, w)`` to correct, of the encoder's own dense maps.
+
+    Where the map of centres and the distance to the border agree; either alone has more peaks that
+    are none.
+    """
+    foreground, centre, distance = maps.float().split(1, 1)
+    both = (distance.clamp(0, 1) * foreground.sigmoid() + centre.sigmoid()) / 2
+    smooth = F.avg_pool2d(both, 3, 1, 1, count_include_pad=False)
+    return torch.logit(smooth, 1e-3)
 
 
 def _inside(maps: Tensor, sizes: Tensor, stride: int) -> Tensor:

@@ -89,7 +89,7 @@ class SeenWindows:
     def inside(self, i: int, y: int, x: int, size: int) -> NDArray[np.bool_]:
         """Return which points of crop ``i`` lie in a square."""
         local = self.points[i] - (y, x)
-        return ((local >= 0) & (local < size)).all(axis=1)
+        return np.all((local >= 0) & (local < size), axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +225,7 @@ def draw_windows(
     for _ in range(count):
         i, y, x = _place(windows, size, plan.sparse, rng)
         chosen = windows.inside(i, y, x, size)
-        points = windows.points[i][chosen] - (y, x)
+        points = windows.points[i][chosen] - np.array([y, x], np.float64)
         classes = windows.classes[i][chosen]
         union = windows.labels[i, y : y + size, x : x + size] > 0
         part = Seen(*(_cut(v[i], y, x, size, windows.size) for v in windows.seen))
@@ -233,7 +233,7 @@ def draw_windows(
             if rng.random() < 0.5:
                 part = Seen(*(v.flip(axis + 1) for v in part))
                 union = np.flip(union, axis)
-                points = np.where(np.arange(2) == axis, size - points, points)
+                points[:, axis] = size - points[:, axis]
         room = (config.sequence.frame - size) // CELL
         corner = CELL * rng.integers(0, room + 1, 2)
         seen.append(part)
@@ -263,13 +263,12 @@ def _place(
     """Return a crop and where in it a window begins."""
     room = (windows.size - size) // CELL
     tries = 8 if rng.random() < sparse else 1
-    drawn = [
-        (int(rng.integers(len(windows))), *(CELL * int(v) for v in rng.integers(0, room + 1, 2)))
-        for _ in range(tries)
-    ]
-    if tries == 1:
-        return drawn[0]
-    return min(drawn, key=lambda place: int(windows.inside(*place, size).sum()))
+    drawn = []
+    for _ in range(tries):
+        i = int(rng.integers(len(windows)))
+        y, x = (CELL * int(v) for v in rng.integers(0, room + 1, 2))
+        drawn.append((int(windows.inside(i, y, x, size).sum()), (i, y, x)))
+    return min(drawn)[1]
 
 
 def _cut(value: Tensor, y: int, x: int, size: int, whole: int) -> Tensor:

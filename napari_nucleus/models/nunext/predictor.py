@@ -128,8 +128,11 @@ class NuNextPredictor(Predictor):
         )
         out = []
         for b, count in enumerate(answer.count.tolist()):
-            parts = (yx[b, :count], answer.confidence[b, :count], answer.classes[b, :count])
-            points = Points(*(_array(v) for v in parts))
+            points = Points(
+                _array(yx[b, :count]).astype(np.float64),
+                _array(answer.confidence[b, :count]),
+                _array(answer.classes[b, :count]),
+            )
             kept = (points.score >= config.min_score) & _within(points.yx, sizes[b])
             out.append(points.select(kept))
         return out
@@ -142,7 +145,7 @@ class NuNextPredictor(Predictor):
         peaks = find_peaks(looked.heat, none, guide, network.config.sequence)
         out = []
         for b, size in enumerate(sizes):
-            yx, score = _array(peaks.yx[b]), _array(peaks.probability[b])
+            yx, score = _array(peaks.yx[b]).astype(np.float64), _array(peaks.probability[b])
             kept = (score > 0) & _within(yx, size)
             classes = np.zeros((int(kept.sum()), network.config.n_classes), np.float32)
             out.append(Points(yx[kept], score[kept], classes))
@@ -157,10 +160,10 @@ def _filled(window: Tensor, height: int, width: int) -> Tensor:
     return mirror_to(window[None], (height, width))
 
 
-def _array(value: Tensor) -> NDArray[np.float64]:
-    return value.float().cpu().numpy().astype(np.float64)
+def _array(value: Tensor) -> NDArray[np.float32]:
+    return value.float().cpu().numpy()
 
 
-def _within(yx: NDArray[np.float64], size: Tensor) -> NDArray[np.bool_]:
+def _within(yx: NDArray[np.floating], size: Tensor) -> NDArray[np.bool_]:
     """Return which points lie inside a window of a size."""
-    return (yx < size.cpu().numpy()).all(axis=1)
+    return np.all(yx < size.cpu().numpy(), axis=1)

@@ -7,6 +7,7 @@ for the reward are those that the frozen segmenter makes of single points.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +22,6 @@ from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.prompts import MaskPrediction, Prompts
 from napari_nucleus.models.nunext.generation import Sampling, generate
 from napari_nucleus.models.nunext.grammar import Grammar
-from napari_nucleus.models.nunext.guide import Peaks
-from napari_nucleus.models.nunext.language import Cache
 from napari_nucleus.models.nunext.losses import GrpoConfig
 from napari_nucleus.models.nunext.network import CELL, Looked, NuNext, Seen, Written
 from napari_nucleus.models.uninuc.decoding import decode_all, obey_clicks, prediction_of
@@ -57,6 +56,8 @@ class ReinforcementPlan:
         Side of the windows in pixels, and how many groups a step has.
     bias
         Factor on the guide of what is sampled.
+    most_points
+        After so many an answer is made to end: one that rambles costs memory and time.
     """
 
     steps: int = 500
@@ -64,6 +65,7 @@ class ReinforcementPlan:
     size: int = 128
     windows: int = 2
     bias: float = 1.0
+    most_points: int = 120
 
 
 class WindowMasks:
@@ -212,16 +214,26 @@ def draw_scenes(
 
 
 class NuNextPolicy:
-    """The nano as a policy over `Scene`; nothing of it is dropped out, so that what it tells of an
-    answer is what it was drawn with.
+    """The nano as a policy over `Scene`.
+
+    Nothing of it is dropped out, so that what it tells of an answer is what it was drawn with.
     """
 
     def __init__(
-        self, network: NuNext, config: GrpoConfig, bias: float = 1.0, seed: int = 0
+        self,
+        network: NuNext,
+        config: GrpoConfig,
+        plan: ReinforcementPlan,
+        seed: int = 0,
     ) -> None:
-        self.network, self.bias = network, bias
+        self.network, self.bias = network, plan.bias
         self.sampling = Sampling(config.temperature, config.top_p)
-        device, sequence = network.roles.device, network.config.sequence
+        most = min(plan.most_points, network.config.sequence.max_points)
+        sequence = replace(network.config.sequence, max_points=most)
+        # The same weights, which stop writing earlier.
+        self._writer = copy(network)
+        self._writer.config = replace(network.config, sequence=sequence)
+        device = network.roles.device
         self.generator = torch.Generator(device).manual_seed(seed)
         margin = sequence.line * sequence.bins // sequence.frame
         self.grammar = Grammar(network.vocabulary, sequence.max_points, margin, device=device)
@@ -229,9 +241,9 @@ class NuNextPolicy:
     @torch.no_grad()
     def rollout(self, seen: Scene, n: int) -> Rollouts:
         """Draw ``n`` answers; `Rollouts` with begin first, filled up with stop."""
-        looked = _repeated(self._look(seen), n)
+        looked = self._look(seen, n)
         answer = generate(
-            self.network, looked, self.bias, sampling=self.sampling, generator=self.generator
+            self._writer, looked, self.bias, sampling=self.sampling, generator=self.generator
         )
         begin = torch.full((n, 1), self.network.vocabulary.begin, device=answer.tokens.device)
         tokens = torch.cat([begin, answer.tokens], 1)
@@ -240,14 +252,15 @@ class NuNextPolicy:
 
     def log_probs(self, seen: Scene, rollouts: Rollouts) -> Tensor:
         """Return the log-probabilities ``(G, L)``; 0 where a token could not have been other."""
-        looked = _repeated(self._look(seen), len(rollouts.tokens))
-        return self._told(looked, rollouts.tokens)[0]
+        return self._told(self._look(seen, len(rollouts.tokens)), rollouts.tokens)[0]
 
-    def _look(self, scene: Scene) -> Looked:
+    def _look(self, scene: Scene, n: int) -> Looked:
+        """Return what ``n`` answers about one scene are written from."""
         self.network.eval()
         device = self.network.roles.device
-        sizes = torch.full((1, 2), scene.masks.size, device=device)
-        return self.network.look(scene.seen, sizes, scene.corner.to(device))
+        seen = Seen(*(value.expand(n, -1, -1, -1) for value in scene.seen))
+        sizes = torch.full((n, 2), scene.masks.size, device=device)
+        return self.network.look(seen, sizes, scene.corner.to(device).expand(n, -1))
 
     def _told(self, looked: Looked, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log-probability of each token, and whether it could have been another."""
@@ -279,19 +292,6 @@ class NuNextPolicy:
             masks.append(self.grammar.allowed(state))
             state = self.grammar.advance(state, token)
         return torch.stack(masks, 1)
-
-
-def _repeated(looked: Looked, n: int) -> Looked:
-    """Return what is kept of one window for ``n`` answers."""
-
-    def expanded(value: Tensor) -> Tensor:
-        return value.expand(n, *value.shape[1:])
-
-    return Looked(
-        expanded(looked.heat),
-        Peaks(*map(expanded, looked.peaks)),
-        [Cache(*map(expanded, cache)) for cache in looked.caches],
-    )
 
 
 def judge_scenes(network: NuNext, config: GrpoConfig) -> Callable[[Scene, Tensor], Verdict]:
@@ -340,8 +340,8 @@ def reinforce_nunext(
     reference = frozen_copy(network)
     assert isinstance(reference, NuNext)
     return reinforce(
-        NuNextPolicy(network, config, plan.bias, seed),
-        NuNextPolicy(reference, config, plan.bias),
+        NuNextPolicy(network, config, plan, seed),
+        NuNextPolicy(reference, config, plan),
         draw_scenes(windows, network, plan, seed),
         judge_scenes(network, config),
         config,

@@ -89,35 +89,20 @@ class PointTiles:
         order: TileOrder,
         prompting: PointPrompting | None = None,
     ) -> None:
-        shape, calibration, wanted = order.source.shape, order.calibration, order.wanted
-        self._points, self._info, self._mpp = points, info, calibration.mpp
+        self._points, self._info, self._mpp = points, info, order.calibration.mpp
         self._prompting = prompting or usual_prompting(info)
-        core, halo = tile_pixels(info.click_tile, info.halo, calibration)
-        on_image = np.flatnonzero(points.inside(clip_box(order.region or (0, 0, *shape), shape)))
-        cells, cell = np.unique(
-            np.floor(points.yx[on_image] / core).astype(int), axis=0, return_inverse=True
-        )
-        boxes = [clip_box((y, x, y + core, x + core), shape) for y, x in (cells * core).tolist()]
-        planned = np.array([wanted is None or wanted(box) for box in boxes], bool)
-        cores: dict[Box, Box] = {}
-        for core_box in (box for box, wish in zip(boxes, planned, strict=True) if wish):
-            outer = click_tile(_middle(core_box), shape, info, calibration)
-            # A small image is one tile, whatever its cores.
-            cores[outer] = box_union(cores.get(outer, core_box), core_box)
-        specs = [TileSpec(core_box, outer) for outer, core_box in cores.items()]
         self._tree = shapely.STRtree(np.asarray(shapely.points(points.yx[:, ::-1])))
-        sought = np.zeros(len(points), bool)
-        sought[on_image] = planned[cell.ravel()]
-        self._asked = {
-            spec: near[sought[near]]
-            for spec in specs
-            for near in [self._within(clip_box(pad_box(spec.core, halo // 2), shape))]
-        }
+        specs, sought = _plan(points, info, order)
         self.specs = order_from(specs, order.start_yx or _middle(specs[0].core)) if specs else []
-        self._best: dict[int, MaskPrediction] = {}
+        # Half a halo of tissue is left around every point that is asked.
+        reach = tile_pixels(info.click_tile, info.halo, order.calibration)[1] // 2
+        self._asked: dict[TileSpec, NDArray[np.int64]] = {}
         self._to_come = np.zeros(len(points), int)
-        for which in self._asked.values():
-            self._to_come[which] += 1
+        for spec in self.specs:
+            near = self._within(clip_box(pad_box(spec.core, reach), order.source.shape))
+            self._asked[spec] = near[sought[near]]
+            self._to_come[self._asked[spec]] += 1
+        self._best: dict[int, MaskPrediction] = {}
         self._given = Nuclei.empty(n_classes_of(points, info))
         self._outers = shapely.STRtree(_polygons([spec.outer for spec in self.specs]))
         self._number = {spec: i for i, spec in enumerate(self.specs)}
@@ -165,6 +150,28 @@ class PointTiles:
         given = Nuclei.concatenate([self._given, nuclei])
         i, tile = self._outers.query(_polygons(given.boxes))
         self._given = given.select(np.unique(i[self._coming[tile]]))
+
+
+def _plan(
+    points: Points, info: ModelInfo, order: TileOrder
+) -> tuple[list[TileSpec], NDArray[np.bool_]]:
+    """Return the tiles of clicks that hold points, and which points ``(n,)`` are on them."""
+    shape = order.source.shape
+    side, _ = tile_pixels(info.click_tile, info.halo, order.calibration)
+    inside = np.flatnonzero(points.inside(clip_box(order.region or (0, 0, *shape), shape)))
+    cells, cell = np.unique(
+        np.floor(points.yx[inside] / side).astype(int), axis=0, return_inverse=True
+    )
+    boxes = [clip_box((y, x, y + side, x + side), shape) for y, x in (cells * side).tolist()]
+    wanted = np.array([order.wanted is None or order.wanted(box) for box in boxes], bool)
+    sought = np.zeros(len(points), bool)
+    sought[inside] = wanted[cell.ravel()]
+    cores: dict[Box, Box] = {}
+    for box in (box for box, is_wanted in zip(boxes, wanted, strict=True) if is_wanted):
+        outer = click_tile(_middle(box), shape, info, order.calibration)
+        # A small image is one tile, whatever its cores.
+        cores[outer] = box_union(cores.get(outer, box), box)
+    return [TileSpec(core, outer) for outer, core in cores.items()], sought
 
 
 def _middle(box: Box) -> tuple[float, float]:

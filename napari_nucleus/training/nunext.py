@@ -1,8 +1,8 @@
 """Supervised training of the NuNext nano: the loss of one batch.
 
-The sequence with soft coordinates, the map of centres beside it, and the mask of all nuclei that
-the frozen segmenter makes of the latent tokens. Half of the windows are written without the guide,
-so that the words can do without it.
+The sequence with soft coordinates, and the mask of all nuclei that the frozen segmenter makes of
+the latent tokens. Half of the windows are written without the guide, so that the words can do
+without it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from napari_nucleus.models.nunext.losses import (
     union_mask_loss,
 )
 from napari_nucleus.models.nunext.network import NuNext, Seen
-from napari_nucleus.models.uninuc.losses import heatmap_loss
 from napari_nucleus.training.nunext_batches import NuNextBatch
 
 __all__ = ["NuNextLoss", "SupervisedConfig", "latent_mask"]
@@ -36,14 +35,11 @@ class SupervisedConfig:
     ----------
     guided
         Share of the windows whose words are guided by the map.
-    heat
-        Weight of the map of centres.
     """
 
     soft: SoftConfig = field(default_factory=SoftConfig)
     covt: CovtConfig = field(default_factory=CovtConfig)
     guided: float = 0.5
-    heat: float = 1.0
 
 
 class NuNextLoss:
@@ -80,10 +76,7 @@ class NuNextLoss:
             torch.tensor(vocabulary.separators[1:], device=device),
             label_smoothing=config.soft.label_smoothing,
         )
-        target = batch.heat.to(device)
-        heat = heatmap_loss(looked.heat[:, 0], target, torch.ones_like(target))
-        loss = words + config.heat * heat
-        parts = {"words": float(words.detach()), "heat": float(heat.detach())}
+        loss, parts = words, {"words": float(words.detach())}
         weight = covt_weight(step, config.covt.warm, config.covt.alpha)
         if weight > 0:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):

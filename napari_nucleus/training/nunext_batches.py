@@ -27,7 +27,6 @@ from napari_nucleus.models.uninuc.network import Segmenter
 from napari_nucleus.models.working import normalise
 from napari_nucleus.training.batches import TrainingImages, class_sets, pixels_of
 from napari_nucleus.training.sampler import Crop, CropSampler, SamplerConfig
-from napari_nucleus.training.targets import heatmap_of_points
 
 __all__ = [
     "NuNextBatch",
@@ -55,8 +54,6 @@ class NuNextPlan:
         Standard deviation, in pixels, of the points' error.
     sparse
         Share of the windows that are the emptiest of a few.
-    heat_sigma
-        Of a centre in the map, in its cells.
     """
 
     sizes: tuple[tuple[float, int, int], ...] = ((0.7, 128, 16), (1.0, 256, 6))
@@ -64,7 +61,6 @@ class NuNextPlan:
     added: float = 0.1
     off: float = 1.0
     sparse: float = 0.15
-    heat_sigma: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +104,6 @@ class NuNextBatch:
         ``(B, 3 N + 1)`` what is right next, as ids; `IGNORED` where nothing is.
     class_sets
         ``(B, 3 N + 1, C)`` bool, the classes that would be right.
-    heat
-        ``(B, S / 2, S / 2)`` centres.
     union
         ``(B, S, S)`` bool, all nuclei.
     points
@@ -121,7 +115,6 @@ class NuNextBatch:
     written: Written
     target: Tensor
     class_sets: Tensor
-    heat: Tensor
     union: Tensor
     points: tuple[NDArray[np.float64], ...]
 
@@ -221,7 +214,7 @@ def draw_windows(
 ) -> NuNextBatch:
     """Draw windows, put them into the frame, and write the answers to them."""
     seen: list[Seen] = []
-    corners, heats, unions, answers, truths = [], [], [], [], []
+    corners, unions, answers, truths = [], [], [], []
     for _ in range(count):
         i, y, x = _place(windows, size, plan.sparse, rng)
         chosen = windows.inside(i, y, x, size)
@@ -240,7 +233,6 @@ def draw_windows(
         corners.append(corner)
         truths.append(points)
         unions.append(np.ascontiguousarray(union))
-        heats.append(heatmap_of_points(points / 2 - 0.5, (size // 2, size // 2), plan.heat_sigma))
         answers.append(
             _answer(points + corner, classes, corner, size, config, vocabulary, plan, rng)
         )
@@ -251,7 +243,6 @@ def draw_windows(
         written,
         target,
         sets,
-        torch.from_numpy(np.stack(heats)),
         torch.from_numpy(np.stack(unions)),
         tuple(truths),
     )

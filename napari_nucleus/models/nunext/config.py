@@ -20,8 +20,6 @@ class LanguageConfig:
         Width, attention heads, layers, and the width of SwiGLU's gate.
     dropout
         In training.
-    heat_dim
-        Channels of the head that finds centres.
     waves
         Sines and cosines each that code a coordinate.
     """
@@ -31,7 +29,6 @@ class LanguageConfig:
     layers: int = 4
     ffn_dim: int = 352
     dropout: float = 0.1
-    heat_dim: int = 24
     waves: int = 64
 
 

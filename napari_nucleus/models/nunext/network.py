@@ -1,8 +1,8 @@
 """The nano: UniNuc's frozen encoder sees a window, a small language model writes its nuclei.
 
-Eight by eight pixels are a word of the picture: what the encoder made of them at three strides, its
-dense maps, and a map of centres that is learned here. The words of the answer are coordinates,
-embedded by the position they mean, so that reading one off a word of the picture is copying.
+Eight by eight pixels are a word of the picture: what the encoder made of them at three strides, and
+the map of centres that its dense heads give. The words of the answer are coordinates, embedded by
+the position they mean, so that reading one off a word of the picture is copying.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_nucleus.models.layers import ConvNormAct
 from napari_nucleus.models.nunext.config import NuNextConfig
 from napari_nucleus.models.nunext.guide import (
     STRIDE,
@@ -128,7 +127,6 @@ class NuNext(nn.Module):
         dim, language = config.language.dim, config.language
         decoder = segmenter.config.decoder
         c0, c1 = decoder.fine_dims
-        self.heat = HeatHead(c0 + 3, language.heat_dim)
         cells = (CELL // STRIDE) ** 2
         channels = (c0 + HEAT_CHANNELS) * cells + c1 * cells // 4 + decoder.dim + config.n_classes
         self.picture = nn.Linear(channels, dim)
@@ -174,11 +172,11 @@ class NuNext(nn.Module):
             ``(B, 2)`` y and x of each in its frame, whole cells; by default 0.
         """
         corner = torch.zeros_like(sizes) if corner is None else corner
-        heat = self.heat(torch.cat([seen.f0, seen.maps], 1)) + _first_heat(seen.maps)
-        heat = heat.float().masked_fill(~_inside(heat, sizes, STRIDE)[:, None], EMPTY)
-        peaks = find_peaks(heat.detach(), corner, self.config.guide, self.config.sequence)
-        features = self._features(seen, heat.detach())
-        picture = self._picture(features, heat.detach(), sizes, corner)
+        heat = _heat(seen.maps)
+        heat = heat.masked_fill(~_inside(heat, sizes, STRIDE)[:, None], EMPTY)
+        peaks = find_peaks(heat, corner, self.config.guide, self.config.sequence)
+        features = self._features(seen, heat)
+        picture = self._picture(features, heat, sizes, corner)
         pointed = self.pointer.look(picture, self.worth(features.float()))
         return Looked(heat, peaks, self.language.look(picture), pointed)
 
@@ -349,21 +347,6 @@ class NuNext(nn.Module):
         return out * factor
 
 
-class HeatHead(nn.Module):
-    """Two 3x3 layers that correct the encoder's own map of centres; at first they leave it."""
-
-    def __init__(self, in_dim: int, dim: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(ConvNormAct(in_dim, dim), ConvNormAct(dim, dim))
-        self.out = nn.Conv2d(dim, 1, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, 1, h, w)`` to be added to logits."""
-        return self.out(self.body(x))
-
-
 def vocabulary_of(config: NuNextConfig) -> Vocabulary:
     """Return the words of a configuration."""
     sequence = config.sequence
@@ -382,8 +365,8 @@ def see(segmenter: Segmenter, pixels: Tensor) -> Seen:
     return Seen(f0, f1, f2, maps, classes)
 
 
-def _first_heat(maps: Tensor) -> Tensor:
-    """Return logits of centres ``(B, 1, h, w)`` to correct, of the encoder's own dense maps.
+def _heat(maps: Tensor) -> Tensor:
+    """Return logits of centres ``(B, 1, h, w)``, of the encoder's own dense maps.
 
     Where the map of centres and the distance to the border agree; either alone has more peaks that
     are none.

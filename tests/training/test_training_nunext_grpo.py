@@ -33,7 +33,7 @@ from napari_nucleus.training.nunext_grpo import (
 )
 
 SMALL = NuNextConfig(
-    language=LanguageConfig(dim=32, heads=2, layers=2, ffn_dim=32, heat_dim=8, waves=8),
+    language=LanguageConfig(dim=32, heads=2, layers=2, ffn_dim=32, waves=8),
     sequence=SequenceConfig(bins=32, frame=64, line=16, latent=2, max_points=4),
 )
 CONFIG = GrpoConfig(reward="detection", radius_um=2.0, learning_rate=3e-3, top_p=1.0)

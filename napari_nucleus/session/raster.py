@@ -8,7 +8,7 @@ magnification, and drawn again only in the box of an edit.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from napari_nucleus.session.grid import TILE_SIZE
 from napari_nucleus.session.pyramid import level_box, level_shape
 from napari_nucleus.session.store import pieces_of
 
-__all__ = ["BytePages", "ClassRaster", "Drawn", "RasterTiles"]
+__all__ = ["BytePages", "ClassRaster", "Drawn", "DrawnInSteps", "RasterTiles"]
 
 PAGE_BITS = 16
 """They are kept in pages of 2^16 nuclei."""
@@ -143,6 +143,19 @@ class Drawn(Protocol):
 
     def draw(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
         """Return the picture ``(h, w)`` in a box of a level's pixels."""
+        ...
+
+
+class DrawnInSteps(Drawn, Protocol):
+    """A picture that says where there is something to be drawn."""
+
+    @property
+    def levels(self) -> int:
+        """Number of levels, level 0 included."""
+        ...
+
+    def read_in_steps(self) -> Iterator[Box]:
+        """Yield level-0 boxes where there is something."""
         ...
 
 

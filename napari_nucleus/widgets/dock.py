@@ -13,6 +13,7 @@ from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QLineEdit, QTabWidget, QVBoxLayout, QWidget
 
 from napari_nucleus.sample_data.fields import crypts
+from napari_nucleus.widgets.comparing import ComparisonRun
 from napari_nucleus.widgets.correct_tab import CorrectTab
 from napari_nucleus.widgets.footer import Footer
 from napari_nucleus.widgets.header import Header
@@ -21,6 +22,7 @@ from napari_nucleus.widgets.measure_tab import MeasureTab
 from napari_nucleus.widgets.napari_files import holds_nuclei
 from napari_nucleus.widgets.nuclei_table import NucleiTable
 from napari_nucleus.widgets.segment_tab import SegmentTab
+from napari_nucleus.widgets.segmenting import Segmentation
 from napari_nucleus.widgets.text_tab import TextTab
 from napari_nucleus.widgets.workspace import Workspace
 
@@ -161,6 +163,8 @@ class NucleusDock(QWidget):
 
     def _on_tab(self, index: int) -> None:
         self.workspace.resuming.tab = self.tabs.tabText(index)
+        if self.tabs.widget(index) is not self.segment_tab:
+            self.workspace.points.rest()
         if self.tabs.widget(index) is self.correct_tab:
             self.workspace.arm()
         elif self.tabs.widget(index) is self.measure_tab:
@@ -176,7 +180,8 @@ class NucleusDock(QWidget):
 
     def _on_progress(self, report: object) -> None:
         """Turn to Correct when a segmentation begins: its nuclei can be corrected as they come."""
-        if report is not None and self.tabs.currentWidget() is self.segment_tab:
+        changing = isinstance(self.workspace.runs.current, Segmentation | ComparisonRun)
+        if report is not None and changing and self.tabs.currentWidget() is self.segment_tab:
             self.tabs.setCurrentWidget(self.correct_tab)
 
     def _on_sample(self) -> None:

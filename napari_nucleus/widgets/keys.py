@@ -2,7 +2,7 @@
 
 While correcting, keys are bound on the viewer and on the instances of all layers that may be
 active, because napari asks the active layer before the viewer; what was bound there before comes
-back afterwards. Nothing is bound globally.
+back afterwards. Nothing is bound globally. The layer of points keeps napari's keys for points.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from napari_nucleus.widgets.layers import role_of
+from napari_nucleus.widgets.points_layer import POINTS_ROLE
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -132,7 +135,9 @@ class KeyBinder:
 
     def _on_active(self, event: Any = None) -> None:
         layer: Layer | None = self._viewer.layers.selection.active
-        if layer is not None and all(target is not layer for target, _ in self._bound):
+        if layer is None or (role_of(layer) or ("", ""))[1] == POINTS_ROLE:
+            return
+        if all(target is not layer for target, _ in self._bound):
             self._bind_on(layer)
 
     def _bind_on(self, target: Any) -> None:

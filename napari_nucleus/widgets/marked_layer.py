@@ -1,9 +1,9 @@
-"""A layer that shows marks of nuclei and proposals over an image, drawn bit by bit."""
+"""Layers that show a picture over an image bit by bit, such as marks of nuclei and proposals."""
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from napari_nucleus.core.geometry import Box, clip_box, pad_box
 from napari_nucleus.session.document import Document
 from napari_nucleus.session.marked_raster import MarkedRaster
-from napari_nucleus.session.raster import RasterTiles
+from napari_nucleus.session.raster import DrawnInSteps, RasterTiles
 from napari_nucleus.widgets.display import write_changed
 from napari_nucleus.widgets.layers import METADATA_KEY, same_place
 from napari_nucleus.widgets.level_array import LevelArray
@@ -21,7 +21,9 @@ from napari_nucleus.widgets.level_array import LevelArray
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["POINTED_AT", "MarkedLayer"]
+__all__ = ["POINTED_AT", "MarkedLayer", "PictureLayer"]
+
+P = TypeVar("P", bound=DrawnInSteps)
 
 POINTED_AT = 253
 """Value of the outline of the proposal that is pointed at."""
@@ -30,8 +32,8 @@ TILES_AT_ONCE = 2
 """Tiles that are drawn between two turns of the window's event loop."""
 
 
-class MarkedLayer:
-    """Shows marks over an image; `follow` must be called for each change of the document.
+class PictureLayer(Generic[P]):
+    """Shows a picture over an image; `redraw` must be called where it changes.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ class MarkedLayer:
     document, raster
         What is shown.
     colormap
-        Colours of the marks.
+        Colours of the picture's values.
     key, role
         Identify the document and what the layer is for in its metadata.
     title
@@ -52,7 +54,7 @@ class MarkedLayer:
         viewer: Viewer,
         image: Image,
         document: Document,
-        raster: MarkedRaster,
+        raster: P,
         colormap: DirectLabelColormap,
         key: str,
         role: str,
@@ -79,8 +81,8 @@ class MarkedLayer:
         self._boxes: list[Box] = []
         self._begin()
 
-    def show(self, raster: MarkedRaster) -> None:
-        """Show other marks in the place of these; cheaper than another layer."""
+    def show(self, raster: P) -> None:
+        """Show another picture in the place of this one; cheaper than another layer."""
         self._raster, self._tiles = raster, RasterTiles(raster)
         before, self._boxes = self._boxes, []
         for box in before:
@@ -105,16 +107,6 @@ class MarkedLayer:
     @visible.setter
     def visible(self, visible: bool) -> None:
         self.layer.visible = visible
-
-    def point_at(self, proposal: int | None) -> None:
-        """Mark one proposal; None marks none."""
-        for box in self._raster.mark(proposal, POINTED_AT):
-            self.redraw(box)
-
-    def follow(self, box: Box) -> None:
-        """Show what has changed in a level-0 box."""
-        self._raster.follow(box)
-        self.redraw(box)
 
     def redraw(self, box: Box) -> None:
         """Draw a level-0 box again."""
@@ -152,3 +144,17 @@ class MarkedLayer:
         if boxes:
             # A method alone would be held weakly.
             QTimer.singleShot(0, lambda: self._read_on(turn))
+
+
+class MarkedLayer(PictureLayer[MarkedRaster]):
+    """Shows marks over an image; `follow` must be called for each change of the document."""
+
+    def point_at(self, proposal: int | None) -> None:
+        """Mark one proposal; None marks none."""
+        for box in self._raster.mark(proposal, POINTED_AT):
+            self.redraw(box)
+
+    def follow(self, box: Box) -> None:
+        """Show what has changed in a level-0 box."""
+        self._raster.follow(box)
+        self.redraw(box)

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, TypeVar
 
 from napari_nucleus.core.progress import Progress
 from napari_nucleus.errors import ImageError
+from napari_nucleus.session.points_book import PointBook
 from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.text_search import TextSearch
 from napari_nucleus.widgets.comparing import ComparisonRun
 from napari_nucleus.widgets.extents import Extent
 from napari_nucleus.widgets.layers import visible_box
 from napari_nucleus.widgets.model import AppModel
+from napari_nucleus.widgets.points_run import OutlinesRun, PointsRun
 from napari_nucleus.widgets.segmenting import Segmentation
 from napari_nucleus.widgets.text_run import TextRun
-from napari_nucleus.widgets.tile_run import TileRun
+from napari_nucleus.widgets.tile_run import ModelRun
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.workspace import Workspace
 
 __all__ = ["Runs"]
 
-R = TypeVar("R", bound=TileRun)
+R = TypeVar("R", bound=ModelRun)
 
 
 class Runs:
@@ -36,7 +38,7 @@ class Runs:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self.current: TileRun | None = None
+        self.current: ModelRun | None = None
 
     @property
     def running(self) -> bool:
@@ -128,6 +130,57 @@ class Runs:
         run.finished.connect(on_finished)
         run.start()
         return run
+
+    def find_points(self, model: AppModel, extent: Extent, book: PointBook) -> PointsRun:
+        """Let a model find nuclei as points; returns at once and changes no nucleus.
+
+        Parameters
+        ----------
+        book
+            Takes in what it finds.
+
+        Raises
+        ------
+        ImageError
+            As `segment`.
+        """
+        run = self._prepare(lambda *arguments: PointsRun(book, *arguments), model, extent)
+        run.finished.connect(self._on_finished)
+        run.start()
+        return run
+
+    def outline(
+        self, model: AppModel, extent: Extent, book: PointBook, then: Callable[[], None]
+    ) -> OutlinesRun:
+        """Let a model outline the points that have no outline yet; returns at once.
+
+        Parameters
+        ----------
+        book
+            The points.
+        then
+            Called once all are outlined; not if it was cancelled.
+
+        Raises
+        ------
+        ImageError
+            As `segment`.
+        """
+        run = self._prepare(lambda *arguments: OutlinesRun(book, *arguments), model, extent)
+
+        def on_finished(message: str) -> None:
+            self._on_finished(message)
+            if run.complete:
+                then()
+
+        run.finished.connect(on_finished)
+        run.start()
+        return run
+
+    def _on_finished(self, message: str) -> None:
+        self._workspace.progressed.emit(None)
+        self._workspace.said.emit(message)
+        self._workspace.prefetching.schedule()
 
     def cancel(self) -> None:
         """Stop the run that is going on."""

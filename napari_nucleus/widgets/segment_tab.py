@@ -13,12 +13,14 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
     QComboBox,
+    QFrame,
     QGroupBox,
     QHBoxLayout,
     QLabel,
     QMenu,
     QPushButton,
     QRadioButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -26,6 +28,7 @@ from qtpy.QtWidgets import (
 from napari_nucleus.errors import NucleusError
 from napari_nucleus.widgets.extents import Extent, Where
 from napari_nucleus.widgets.layers import role_of
+from napari_nucleus.widgets.points_box import PointsBox
 from napari_nucleus.widgets.recent_box import RecentBox
 
 if TYPE_CHECKING:
@@ -64,6 +67,12 @@ class SegmentTab(QWidget):
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Find every nucleus there. One undo step; it can be cancelled")
         self.segment.setDefault(True)
+        self.find_points = QPushButton("Find points first")
+        self.find_points.setToolTip(
+            "Find every nucleus there as a point, to be put right before outlines are made of it. "
+            "No nucleus is changed until you accept them"
+        )
+        self.points = PointsBox(workspace)
         self.compare = QPushButton("Compare with")
         self.compare.setToolTip(
             "Let a model look there without changing any nucleus: see where it disagrees, and what "
@@ -105,6 +114,7 @@ class SegmentTab(QWidget):
         acting.addWidget(self.segment, 2)
         acting.addWidget(self.compare, 1)
         lines.addLayout(acting)
+        lines.addWidget(self.find_points)
         lines.addLayout(excluding)
         other = QGroupBox("Or start from labels")
         line = QHBoxLayout(other)
@@ -113,9 +123,20 @@ class SegmentTab(QWidget):
         self.note = QLabel()
         self.note.setWordWrap(True)
         self.note.setEnabled(False)
-        layout = QVBoxLayout(self)
+        # A small screen has no room for all of it.
+        content = QWidget()
+        scrolled = QScrollArea()
+        scrolled.setWidget(content)
+        scrolled.setWidgetResizable(True)
+        scrolled.setFrameShape(QFrame.Shape.NoFrame)
+        scrolled.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled)
+        layout = QVBoxLayout(content)
         layout.addWidget(self.sample)
         layout.addWidget(box)
+        layout.addWidget(self.points)
         layout.addWidget(other)
         layout.addWidget(RecentBox(workspace))
         layout.addStretch(1)
@@ -123,6 +144,7 @@ class SegmentTab(QWidget):
 
         self.draw.clicked.connect(self._on_draw)
         self.segment.clicked.connect(self._on_segment)
+        self.find_points.clicked.connect(self._on_find_points)
         self.models.aboutToShow.connect(self._list_models)
         self.models.triggered.connect(self._on_compare)
         self.exclude.clicked.connect(
@@ -148,16 +170,18 @@ class SegmentTab(QWidget):
         """Enable what can be done now."""
         there = self._workspace.annotation is not None
         self.sample.setVisible(not there)
-        for widget in (self.segment, self.compare, self.draw, self.exclude, self.adopt):
+        acting = (self.segment, self.find_points, self.compare)
+        for widget in (*acting, self.draw, self.exclude, self.adopt):
             widget.setEnabled(there)
 
     def _show_model(self) -> None:
         chosen = self._workspace.models.automatic
         self.model.setCurrentText(chosen.name)
+        self.find_points.setVisible(self._workspace.points.can_find)
         self.note.setText(f"{chosen.info.limits}\nFor research; not for diagnosis.".strip())
 
     def _on_progress(self, report: object) -> None:
-        for button in (self.segment, self.compare):
+        for button in (self.segment, self.find_points, self.compare):
             button.setEnabled(report is None and self._workspace.annotation is not None)
 
     def _on_draw(self) -> None:
@@ -167,6 +191,9 @@ class SegmentTab(QWidget):
 
     def _on_segment(self) -> None:
         self._begin(lambda extent: self._workspace.runs.segment(extent))
+
+    def _on_find_points(self) -> None:
+        self._begin(self._workspace.points.find)
 
     def _list_models(self) -> None:
         self.models.clear()

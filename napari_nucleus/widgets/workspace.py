@@ -42,6 +42,7 @@ from napari_nucleus.widgets.layers import (
 from napari_nucleus.widgets.models import AppModels
 from napari_nucleus.widgets.opening import Opening
 from napari_nucleus.widgets.pointer import Pointer
+from napari_nucleus.widgets.points_first import PointsFirst
 from napari_nucleus.widgets.prefetching import Prefetching
 from napari_nucleus.widgets.regions import RegionTools
 from napari_nucleus.widgets.resuming import Resuming
@@ -118,6 +119,7 @@ class Workspace:
         self.importing = Importing(self)
         self.regions = RegionTools(self)
         self.words = TextAnswers(self)
+        self.points = PointsFirst(self)
         self._pointer = Pointer(viewer, self._annotation_if_shown)
         self._keys: KeyBinder | None = None
         self._switching = self._looking = False
@@ -139,6 +141,7 @@ class Workspace:
         self.disarm()
         self.runs.close()
         self.words.close()
+        self.points.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._leave_image()
         self._document_timer.stop()

@@ -45,7 +45,13 @@ def discs() -> np.ndarray:
 
 
 @pytest.fixture
-def app(make_napari_viewer, qtbot, tmp_path):
+def more_models() -> list:
+    """Models that the app has beside the usual ones; for test modules to say."""
+    return []
+
+
+@pytest.fixture
+def app(make_napari_viewer, qtbot, tmp_path, more_models):
     """The dock in a shown viewer; orders to the model are files in ``app.orders``.
 
     It has a model for clicks and runs, another one that finds nuclei only and takes its orders in
@@ -73,6 +79,7 @@ def app(make_napari_viewer, qtbot, tmp_path):
             AppModel("fake", spec=spec, warm_up=False, info=INFO),
             AppModel("finder", spec=finder, info=FINDER_INFO),
             AppModel("reader", spec=reader, info=READER_INFO),
+            *more_models,
         ]
     )
     dock = NucleusDock(viewer, models, Shelf(tmp_path / "shelf"))

@@ -75,8 +75,8 @@ class GuideConfig:
     floor
         Probability that every bin keeps.
     slack
-        A point that lies as little below the top of its line, in pixels, may belong to the line
-        above: what is left there may still come.
+        Pixels by which the next point may lie before the last: to its left, or in the line above
+        where the last lies as little below it.
     """
 
     radius: float = 5.0

@@ -132,7 +132,8 @@ class Guide(nn.Module):
 
     def after(self, y: Tensor, x: Tensor) -> Tensor:
         """Return the reading place after which peaks may follow points in pixels."""
-        return reading_place(y - self.config.slack, x, self.sequence)
+        slack = self.config.slack
+        return reading_place(y - slack, x - slack, self.sequence)
 
     def taken(self, peaks: Peaks, yx: Tensor) -> Tensor:
         """Return ``(B, n, P)``: the peaks on which the points ``(B, n, 2)`` up to each lie."""

@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 INTEROP := .venv-interop
+ORACLE := .venv-oracle
 # Tests side by side, each file in one process; a thread of torch for each.
 JOBS ?= 2
 
-.PHONY: setup demo test interop lint bench docs clean
+.PHONY: setup demo test interop oracle lint bench docs clean
 
 setup: $(STAMP)-test $(STAMP)-lint
 
@@ -24,6 +25,10 @@ interop: $(STAMP)-test $(INTEROP)/.stamp
 	rm -rf $(INTEROP)/files
 	$(BIN)/python -m tests.interop.write_files $(INTEROP)/files
 	$(INTEROP)/bin/python tests/interop/read_files.py $(INTEROP)/files
+
+# Runs the original SAM and SAM2 beside ours, on packages that are kept out of our environment.
+oracle: $(STAMP)-test $(ORACLE)/.stamp
+	$(BIN)/python -m pytest tests/models/test_models_sam_oracle.py
 
 lint: $(STAMP)-lint
 	$(BIN)/ruff format --check .
@@ -59,6 +64,13 @@ $(STAMP)-test: pyproject.toml $(STAMP)-app
 
 $(STAMP)-lint: pyproject.toml $(STAMP)-test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+# What SAM2 itself asks for brings another torch along.
+$(ORACLE)/.stamp: tests/models/sam_oracle_requirements.txt | $(STAMP)-test
+	rm -rf $(ORACLE)
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
+		--target $(ORACLE) --requirement $<
 	touch $@
 
 # What TIAToolbox and large_image themselves ask for brings torch and a server along.

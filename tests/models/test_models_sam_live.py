@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,17 @@ from torch.nn import functional as F
 
 from napari_nucleus.core.prompts import Prompts
 from napari_nucleus.errors import ModelError
+from napari_nucleus.hosting.messages import (
+    Description,
+    Load,
+    ModelSpec,
+    Refine,
+    Refined,
+    TileKey,
+)
+from napari_nucleus.hosting.worker import Worker
 from napari_nucleus.models.api import Calibration, PromptableSegmenter
-from napari_nucleus.models.sam import adapt, live_info
+from napari_nucleus.models.sam import LivePredictor, adapt, live_info
 from napari_nucleus.models.sam.config import SamInference
 from napari_nucleus.models.sam.network import SamNetwork
 from napari_nucleus.models.sam.predictor import SamSegmenter
@@ -226,3 +236,23 @@ def test_other_objects_are_refused_by_their_kind(kind):
 def test_a_pixel_size_that_is_none_is_refused(predictor, mpp):
     with pytest.raises(ModelError, match="no size of a pixel"):
         adapt(predictor, mpp=mpp)
+
+
+def make_mine(folder: str, kind: str) -> LivePredictor:
+    """What a user's own module would have."""
+    return adapt(LIKE[kind](make_network(kind, Path(folder)).eval()), name="mine")
+
+
+@pytest.mark.parametrize("kind", LIKE)
+def test_the_worker_of_the_app_answers_clicks_with_what_a_users_function_makes(tmp_path, kind):
+    spec = ModelSpec(f"{__name__}:make_mine", {"folder": str(tmp_path), "kind": kind})
+    worker = Worker(cache_bytes=1 << 20)
+    described = worker.answer(Load(spec))
+    assert isinstance(described, Description)
+    assert described.info == live_info("mine")
+    key = TileKey("image", (0, 0, 80, 64), AT_ITS_SCALE, spec.key)
+    box = Prompts([[30.5, 40.5]], [True], box=(20.0, 30.0, 42.5, 51.0))
+    found = worker.answer(Refine(key, (Prompts([[30.5, 40.5]], [True]), box), make_tile()))
+    assert isinstance(found, Refined)
+    assert all(p.area for p in found.predictions)
+    assert isinstance(worker.answer(Refine(key, (box,), None)), Refined)

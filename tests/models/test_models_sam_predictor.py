@@ -250,7 +250,7 @@ MANY = [
 
 def test_many_nuclei_are_answered_as_each_alone(segmenter):
     embedding = segmenter.embed(make_tile(), AT_ITS_SCALE)
-    small = make_segmenter(segmenter.network, chunk=2)
+    small = make_segmenter(segmenter.network, chunks=(2, 2))
     for together in (segmenter, small):
         found = together.refine_many(embedding, MANY)
         for one, prompts in zip(found, MANY, strict=True):
@@ -307,7 +307,7 @@ def test_tiles_of_any_size_and_scale_are_answered(plain, shape, scale):
 
 
 def test_a_chunk_that_does_not_fit_into_the_memory_is_halved(tmp_path, monkeypatch):
-    segmenter = make_segmenter(make_network("tiny-sam", tmp_path), chunk=4)
+    segmenter = make_segmenter(make_network("tiny-sam", tmp_path))
     sizes = []
 
     def answer(seen, points, *_):

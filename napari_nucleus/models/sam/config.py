@@ -27,8 +27,8 @@ class SamInference:
         each square from 0 to 1.
     resize
         How a square is stretched.
-    chunk
-        Nuclei decoded at a time.
+    chunks
+        Nuclei decoded at a time on a CPU, where more are slower, and on a GPU.
     """
 
     mpp: float = 0.25
@@ -37,4 +37,4 @@ class SamInference:
     largest: int = 320
     values: Literal["statistics", "range"] = "statistics"
     resize: Literal["bilinear", "bicubic"] = "bilinear"
-    chunk: int = 16
+    chunks: tuple[int, int] = (4, 32)

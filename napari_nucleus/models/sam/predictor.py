@@ -44,7 +44,7 @@ class SamSegmenter(SquarePredictor):
         super().__init__(info, digest, settings, network.grid)
         self.network = network.eval()
         self._device = next(network.parameters()).device
-        self._chunk = settings.chunk
+        self._chunk = settings.chunks[self._device.type == "cuda"]
 
     @property
     def device(self) -> str:

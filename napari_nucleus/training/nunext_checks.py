@@ -63,7 +63,7 @@ def score_points(
             truths = [truth for _, truth in some]
             looked = model.look(seen, torch.full((len(some), 2), window, device=device))
             found["peaks"] += zip(truths, _peaks(model, looked.heat), strict=True)
-            for name, bias in (("words", 0.0), ("f1", 1.0)):
+            for name, bias in (("words", 0.0), ("f1", model.config.inference.bias)):
                 found[name] += zip(truths, _written(model, looked, bias), strict=True)
         return {name: round(_f1(pairs), 4) for name, pairs in found.items()}
 

@@ -117,10 +117,10 @@ class NuNextInference:
     window: int = 256
     halo: int = 32
     radius: float = 6.0
-    bias: float = 1.0
+    bias: float = 3.0
     end: float = 0.5
     min_score: float = 0.1
-    peak: float = 0.32
+    peak: float = 0.25
     stain_strength: float = 0.3
     canonical_diameter: float = 17.0
     batch: int = 4

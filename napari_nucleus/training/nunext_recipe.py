@@ -159,7 +159,7 @@ def write(
         run,
         out,
         score,
-        "f1",
+        "words",
         say,
     )
 

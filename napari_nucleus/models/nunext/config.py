@@ -117,7 +117,7 @@ class NuNextInference:
     window: int = 256
     halo: int = 32
     radius: float = 6.0
-    bias: float = 3.0
+    bias: float = 10.0
     end: float = 0.5
     min_score: float = 0.1
     peak: float = 0.25

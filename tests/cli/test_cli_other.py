@@ -91,7 +91,8 @@ def test_cards_that_are_not_there_are_named(command, monkeypatch, tmp_path):
 # ---- doctor
 
 
-def test_the_doctor_ends_well_only_if_every_finding_is_well(command, dark):
+def test_the_doctor_ends_well_only_if_every_finding_is_well(command, dark, monkeypatch):
+    monkeypatch.setattr(zoo, "available", lambda: (dark,))
     outcome = command("doctor", "--json")
     findings = {finding["what"]: finding for finding in json.loads(outcome.out)}
     assert {"python", "torch", "weights", "data folder", "viewer", "screen"} <= set(findings)

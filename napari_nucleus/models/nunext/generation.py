@@ -168,7 +168,7 @@ class _Writer:
         """Return what the guide adds where an x, none or the end is next."""
         guide, vocabulary = self.network.guide, self.network.vocabulary
         out = torch.zeros((self.batch, vocabulary.size), device=self.device)
-        out[:, : self.bins] = guide.first_coordinate(first[:, None], self.peaks)[:, 0]
+        out[:, : self.bins] = guide.first_coordinate(first[:, None], self.peaks, best=True)[:, 0]
         ending = guide.ending(end)
         out[:, vocabulary.end] = ending
         out[:, vocabulary.none[0]] = ending

@@ -114,9 +114,14 @@ class Guide(nn.Module):
         before = F.pad(missed[..., :-1], (1, 0))
         return hit * before.exp(), missed[..., -1].exp()
 
-    def first_coordinate(self, first: Tensor, peaks: Peaks) -> Tensor:
-        """Return log-probabilities ``(B, n, K)`` of the next x, for next peaks ``(B, n, P)``."""
-        x = first @ self._bins(peaks.yx[..., 1])
+    def first_coordinate(self, first: Tensor, peaks: Peaks, best: bool = False) -> Tensor:
+        """Return logits ``(B, n, K)`` of the next x, for next peaks ``(B, n, P)``.
+
+        A bin is as likely as all peaks there together or, if ``best``, as the likeliest of them:
+        two doubtful peaks below each other do not make a sure one.
+        """
+        at = self._bins(peaks.yx[..., 1])
+        x = (first[..., None] * at[:, None]).amax(2) if best else first @ at
         return torch.log(x + self.config.floor) * self.weight
 
     def second_coordinate(self, first: Tensor, peaks: Peaks, x: Tensor) -> Tensor:
@@ -141,9 +146,11 @@ class Guide(nn.Module):
         return near.cumsum(1) > 0
 
     def _bins(self, position: Tensor) -> Tensor:
-        """Return Gaussians over the bins ``(B, P, K)`` around positions in pixels ``(B, P)``."""
+        """Return Gaussians of height 1 over the bins ``(B, P, K)`` around positions in pixels.
+
+        So a sure peak is as likely as a sure end, however much the guide counts.
+        """
         k, frame = self.sequence.bins, self.sequence.frame
         centre = torch.arange(k, device=position.device) + 0.5
         distance = centre - position[..., None] * (k / frame)
-        kernel = torch.exp(-0.5 * (distance / self.config.sigma) ** 2)
-        return kernel / kernel.sum(2, keepdim=True).clamp(min=1e-6)
+        return torch.exp(-0.5 * (distance / self.config.sigma) ** 2)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from napari_nucleus.core.image import ArraySource
 from napari_nucleus.core.metrics import OverlapTable, panoptic_quality
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.core.points import Points
-from napari_nucleus.hosting.local import calibrate_source, masks_of_source
+from napari_nucleus.hosting.local import calibrate_source, masks_of_source, segment_with_points
 from napari_nucleus.models import zoo
 from napari_nucleus.models.point_prompting import PointPrompting
 from napari_nucleus.sample_data.fields import FIELD_NAMES, load_field
@@ -55,3 +56,15 @@ def test_neighbours_as_negative_points_part_crowded_nuclei(segmenter):
         for how in (PointPrompting(), None)
     )
     assert usual > alone
+
+
+def test_the_small_writers_points_become_good_nuclei():
+    model = zoo.load_model("nunext-nano", "cpu")
+    source, true = part_of("tumour")
+    nuclei, points = segment_with_points(model, source, calibrate_source(model, source))
+    assert pq(true, nuclei) > 0.65
+    assert len(nuclei) <= len(points)
+    assert nuclei.source == "nunext-nano"
+    assert nuclei.class_prob.shape == (len(nuclei), len(model.info.classes))
+    nearest, _ = cKDTree(points.yx).query(nuclei.centroids_yx)
+    assert np.median(nearest) < 4

@@ -28,6 +28,7 @@ from napari_nucleus.models.uninuc.decoding import decode_all, obey_clicks, predi
 from napari_nucleus.models.uninuc.network import Segmenter
 from napari_nucleus.models.uninuc.prompting import prompt_batch
 from napari_nucleus.training.grpo import Rollouts, Verdict, frozen_copy, reinforce, run_config
+from napari_nucleus.training.loop import resumed_step
 from napari_nucleus.training.nunext_batches import SeenWindows
 from napari_nucleus.training.nunext_rewards import Truth, verdict
 
@@ -191,10 +192,10 @@ def scene_of(
 
 
 def draw_scenes(
-    windows: SeenWindows, network: NuNext, plan: ReinforcementPlan, seed: int
+    windows: SeenWindows, network: NuNext, plan: ReinforcementPlan, seed: int, start: int = 0
 ) -> Iterator[list[Scene]]:
-    """Yield windows of crops without end, each anywhere in the frame."""
-    rng = np.random.default_rng([seed, 7])
+    """Yield windows of crops without end from step ``start`` on, each anywhere in the frame."""
+    rng = np.random.default_rng([seed, start, 7])
     size = min(plan.size, windows.size)
     most, room = (windows.size - size) // CELL, (network.config.sequence.frame - size) // CELL
     device = network.roles.device
@@ -339,10 +340,11 @@ def reinforce_nunext(
     """
     reference = frozen_copy(network)
     assert isinstance(reference, NuNext)
+    start = resumed_step(folder)
     return reinforce(
-        NuNextPolicy(network, config, plan, seed),
+        NuNextPolicy(network, config, plan, seed + start),
         NuNextPolicy(reference, config, plan),
-        draw_scenes(windows, network, plan, seed),
+        draw_scenes(windows, network, plan, seed, start),
         judge_scenes(network, config),
         config,
         run_config(config, plan.steps, plan.every),

@@ -21,7 +21,7 @@ from napari_nucleus.training.targets import heatmap_of_points
 TINY_NEXT = NuNextConfig(
     language=LanguageConfig(dim=32, heads=2, layers=2, ffn_dim=32, dropout=0.0, waves=16),
     sequence=SequenceConfig(bins=64, frame=64, line=16, latent=3, max_points=40),
-    inference=NuNextInference(window=64, halo=8, batch=3, min_score=0.0),
+    inference=NuNextInference(window=64, halo=8, batch=3, min_score=0.0, min_score_alone=0.0),
 )
 
 

@@ -103,8 +103,9 @@ class NuNextInference:
         What the learned weight of the guide is multiplied with; 0 leaves the words alone.
     end
         A sequence ends where its end is at least as likely as this.
-    min_score
-        Points less sure are dropped.
+    min_score, min_score_alone
+        Points less sure are dropped; the second where the guide is left out, because words alone
+        spread over more coordinates.
     peak
         Probability from which a peak of the map alone counts as a nucleus (`peaks`).
     stain_strength, canonical_diameter
@@ -119,7 +120,8 @@ class NuNextInference:
     radius: float = 6.0
     bias: float = 10.0
     end: float = 0.5
-    min_score: float = 0.1
+    min_score: float = 0.7
+    min_score_alone: float = 0.1
     peak: float = 0.25
     stain_strength: float = 0.3
     canonical_diameter: float = 17.0

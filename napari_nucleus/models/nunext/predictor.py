@@ -120,6 +120,7 @@ class NuNextPredictor(Predictor):
     def _written(self, looked: Looked, sizes: Tensor) -> list[Points]:
         """Return the points that are written on windows."""
         config = self.config
+        least = config.min_score if config.bias else config.min_score_alone
         with self._autocast():
             answer = generate(self.network, looked, config.bias, config.end)
         network = self.network
@@ -133,7 +134,7 @@ class NuNextPredictor(Predictor):
                 _array(answer.confidence[b, :count]),
                 _array(answer.classes[b, :count]),
             )
-            kept = (points.score >= config.min_score) & _within(points.yx, sizes[b])
+            kept = (points.score >= least) & _within(points.yx, sizes[b])
             out.append(points.select(kept))
         return out
 

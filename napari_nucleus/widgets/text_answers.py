@@ -27,7 +27,10 @@ from napari_nucleus.hosting.planning import click_tile
 from napari_nucleus.models.api import Calibration, TextAnswer
 from napari_nucleus.session.actions import classify_in_steps, remove_in_steps
 from napari_nucleus.session.answer_raster import MEANT, NEW, AnswerRaster
+from napari_nucleus.session.document import Document
 from napari_nucleus.session.outlines import ActionResult
+from napari_nucleus.session.proposals import Proposals
+from napari_nucleus.session.provenance import MadeBy
 from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.table import NucleusState
 from napari_nucleus.session.text_search import LOW_AGREEMENT, TextFound, TextSearch
@@ -236,13 +239,13 @@ class TextAnswers:
         annotation = self._workspace.annotation
         if annotation is not None:
             annotation.reviewing.queue.doubt({})
-        self._draw(None)
+        self._close_layer()
         self.changed.emit()
 
     def close(self) -> None:
         """Take what is shown out of the viewer."""
         self._number += 1
-        self._draw(None)
+        self._close_layer()
 
     # ---- shown
 
@@ -263,10 +266,16 @@ class TextAnswers:
         annotation = self._workspace.annotation
         if self._layer is not None and not self._layer.is_there:
             self._layer = None  # the user has deleted it
-        if found is None or annotation is None or not len(found):
+        if annotation is None:
+            self._close_layer()
+            return
+        if found is None or not len(found):
             if self._layer is not None:
-                self._layer.close()
-                self._layer = None
+                # It stays for the next text: to make a layer and to remove it takes longer than
+                # everything else of a preview.
+                self._layer.show(_nothing(annotation.document))
+                self._layer.layer.name = f"{annotation.image.name} answer"
+                self._layer.visible = True
             return
         raster = AnswerRaster(annotation.document, found.ids, found.boxes, found.new)
         title = f"{annotation.image.name} answer: {found.query.text.strip()[:30]}"
@@ -285,6 +294,11 @@ class TextAnswers:
             "answer",
         )
         self._layer.layer.name = title
+
+    def _close_layer(self) -> None:
+        if self._layer is not None:
+            self._layer.close()
+            self._layer = None
 
     # ---- what is done with it
 
@@ -366,6 +380,12 @@ class TextAnswers:
 
 def _message(result: ActionResult) -> str:
     return result.message or f"{result.name}."
+
+
+def _nothing(document: Document) -> AnswerRaster:
+    """Return the picture of an answer without nuclei."""
+    none = Proposals(document, Nuclei.empty(len(document.scheme)), MadeBy(""), [])
+    return AnswerRaster(document, np.zeros(0, np.int64), np.zeros((0, 4), np.int32), none)
 
 
 def _colormap() -> DirectLabelColormap:

@@ -171,6 +171,37 @@ def test_a_tile_is_seen_once_for_all_texts(monkeypatch: pytest.MonkeyPatch) -> N
     assert sum(looks) == 2  # one window, two mirrorings
 
 
+def test_a_tile_is_asked_once_for_texts_that_are_read_alike(monkeypatch) -> None:
+    predictor = wanting(make_predictor(plain=True), (2,))
+    answered = []
+    forward = PromptGroup.forward
+    monkeypatch.setattr(
+        PromptGroup, "forward", lambda self, *a: answered.append(1) or forward(self, *a)
+    )
+    embedding = predictor.embed(make_tile(), AT_ITS_SCALE)
+    first = predictor.answer(embedding, "lymphocytes")
+    again = predictor.answer(embedding, "all lymphocytes")
+    assert len(answered) == 1
+    assert again.text == "all lymphocytes"
+    np.testing.assert_array_equal(again.nuclei.boxes, first.nuclei.boxes)
+    wanting(predictor, (3,))
+    assert predictor.answer(embedding, "fibroblasts").classes == (3,)
+    assert len(answered) == 2, "other classes are asked for"
+    predictor.answer(predictor.embed(make_tile(seed=1), AT_ITS_SCALE), "fibroblasts")
+    assert len(answered) == 3, "another tile"
+
+
+def test_texts_that_are_answered_as_they_are_worded_are_asked_each(monkeypatch) -> None:
+    predictor = wanting(make_predictor(plain=False), (2,))
+    answered = []
+    forward = PromptGroup.forward
+    monkeypatch.setattr(
+        PromptGroup, "forward", lambda self, *a: answered.append(1) or forward(self, *a)
+    )
+    predictor.answer_many(predictor.embed(make_tile(), AT_ITS_SCALE), ["lymphocytes", "lymphoid"])
+    assert len(answered) == 2
+
+
 def test_a_text_that_is_not_understood_costs_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PromptGroup, "see", lambda *_: pytest.fail("it looked"))
     assert make_predictor().query(make_tile(), "giraffes", AT_ITS_SCALE).low_confidence

@@ -74,6 +74,23 @@ def test_while_one_types_it_is_said_and_shown_what_is_meant(asking):
     assert not tab(asking).answer.isVisible(), "a preview is no answer yet"
 
 
+def test_a_preview_that_is_over_leaves_nothing_to_be_seen(asking):
+    type_in(asking, "nuclei")
+    asking.until(lambda: asking.workspace.words.previewed is not None)
+    layer = answer_layer(asking)
+    layer.visible = False
+    type_in(asking, "nuclei of the moon")
+    asking.until(lambda: asking.workspace.words.previewed is None)
+    assert not layer.data.any()
+    type_in(asking, "nuclei")
+    asking.until(lambda: asking.workspace.words.previewed is not None)
+    assert answer_layer(asking) is layer, "one layer for all that is typed"
+    assert layer.data[80, 100] > 0
+    assert layer.visible
+    tab(asking).put_away.click()
+    assert answer_layer(asking) is None
+
+
 @pytest.mark.parametrize("text", ["nuclei of the moon", "🙂", "所有细胞核", "x" * 10_000, "   "])
 def test_what_is_not_known_is_named_and_nothing_is_drawn(asking, text):
     tab(asking).line.setText(text)

@@ -54,6 +54,19 @@ class Understood:
     confidence: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The tile that was asked about last, as the network takes it, and what was answered.
+
+    ``answers`` are by the classes that were asked for: of a text that is being typed they hardly
+    change from key to key.
+    """
+
+    embedding: Embedding
+    tile: SeenTile
+    answers: dict[tuple[int, ...], TextAnswer]
+
+
 class PromptGroupPredictor(Predictor):
     """Segmentation by text with one set of weights.
 
@@ -81,6 +94,7 @@ class PromptGroupPredictor(Predictor):
         self.settings: PromptGroupConfig = network.config
         self.config: InferenceConfig = network.config.vision.inference
         self._eyes = UperHoverPredictor(network.vision, info, digest, training_stain)
+        self._last: _Asked | None = None
 
     @torch.inference_mode()
     def embed(self, tile: Tile, calibration: Calibration | None = None) -> Embedding:
@@ -115,18 +129,17 @@ class PromptGroupPredictor(Predictor):
             raise ModelError(
                 f"{self.info.name}: this tile was encoded by another model; encode it again."
             )
-        tile: SeenTile | None = None
-        same: dict[tuple[int, ...], TextAnswer] = {}
         answers = []
         for text in texts:
             understood = self.understand(text)
             if self._is_doubtful(understood):
                 answers.append(self._refusal(text, understood))
                 continue
-            known = same.get(understood.classes) if self.settings.answer.plain else None
+            asked = self._asked_about(embedding)
+            known = asked.answers.get(understood.classes) if self.settings.answer.plain else None
             if known is None:
-                tile = tile or self._seen(embedding)
-                known = same[understood.classes] = self._answered(text, understood, tile, embedding)
+                known = self._answered(text, understood, asked.tile, embedding)
+                asked.answers[understood.classes] = known
             answers.append(
                 replace(
                     known,
@@ -220,6 +233,12 @@ class PromptGroupPredictor(Predictor):
         if found.labels.shape != embedding.shape:
             nuclei = on_tile(nuclei, found.labels.shape, embedding.shape)
         return clean_nuclei(nuclei, embedding.calibration.mpp)
+
+    def _asked_about(self, embedding: Embedding) -> _Asked:
+        """Return what is kept of a tile; of one tile at a time."""
+        if self._last is None or self._last.embedding is not embedding:
+            self._last = _Asked(embedding, self._seen(embedding), {})
+        return self._last
 
     def _seen(self, embedding: Embedding) -> SeenTile:
         fine, middle, coarse = (

@@ -11,8 +11,10 @@ from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from napari_nucleus.models.promptgroup.config import TextConfig
 
@@ -67,9 +69,10 @@ class TextEncoder(nn.Module):
     def forward(self, texts: Sequence[Sequence[str]]) -> Read:
         """Read texts; one without words is read as one unknown word."""
         ids = self.ids(texts).to(self.words.weight.device)
-        parts = self.words(ids)
         count = (ids > 0).sum(2)
-        x = parts.sum(2) / count.clamp(min=1)[..., None]
+        # A bag adds the parts of a word up without holding each of them.
+        sums = F.embedding_bag(ids.flatten(0, 1), self.words.weight, mode="sum", padding_idx=0)
+        x = sums.unflatten(0, count.shape) / count.clamp(min=1)[..., None]
         mask = count > 0
         x = x + self.places.weight[: x.shape[1]]
         x = self.norm(self.layers(x, src_key_padding_mask=~mask))
@@ -86,8 +89,8 @@ class TextEncoder(nn.Module):
         ]
         length = max(len(words) for words in rows)
         width = max(len(parts) for words in rows for parts in words)
-        ids = torch.zeros((len(rows), length, width), dtype=torch.long)
+        ids = np.zeros((len(rows), length, width), np.int64)
         for t, words in enumerate(rows):
             for i, parts in enumerate(words):
-                ids[t, i, : len(parts)] = torch.tensor(parts)
-        return ids
+                ids[t, i, : len(parts)] = parts
+        return torch.from_numpy(ids)

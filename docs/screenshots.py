@@ -55,6 +55,21 @@ def scroll_to(area: QScrollArea, y: int) -> None:
     bar.setValue(y)
 
 
+def show_points(dock: NucleusDock) -> None:
+    """Have nuclei found as points, and look at some of them and their outlines from near."""
+    workspace = dock.workspace
+    annotation = workspace.worked_on()
+    if not annotation.binding.hidden:
+        annotation.toggle_hidden()
+    dock.tabs.setCurrentWidget(dock.segment_tab)
+    workspace.choose_model("nunext-nano")
+    workspace.points.find(whole_extent(annotation))
+    wait(lambda: not workspace.runs.running, 600)
+    camera = workspace.viewer.scene.camera
+    camera.zoom *= 1.6
+    wait(lambda: not workspace.points.at_work)
+
+
 def main() -> None:
     """Open the sample, segment it, look through it, correct a nucleus; a picture of each."""
     os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
@@ -126,6 +141,9 @@ def main() -> None:
     wait(lambda: annotation.opinion.comparison is not None)
     scroll_to(dock.correct_tab, dock.correct_tab.compared.y())
     take("compared")
+    annotation.opinion.drop()
+    show_points(dock)
+    take("points")
     dock.close()
     viewer.close()
 

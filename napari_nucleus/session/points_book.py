@@ -12,7 +12,7 @@ which points to ask about, and hands the answers back.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,73 +25,17 @@ from napari_nucleus.core.points import Points
 from napari_nucleus.core.schemes import mapped_probabilities
 from napari_nucleus.session.points_outlines import OutlinedPoint, PointOutlines
 from napari_nucleus.session.points_table import Origin, PointsEdit, PointTable
+from napari_nucleus.session.points_values import AskedPoints, PointSearch, Standing
 from napari_nucleus.session.provenance import MadeBy
 from napari_nucleus.session.regions import Ground, Polygons
 
-__all__ = ["CLOSE_UM", "REACH_UM", "AskedPoints", "PointBook", "PointSearch", "Standing"]
+__all__ = ["CLOSE_UM", "REACH_UM", "PointBook"]
 
 REACH_UM = 15.0
 """How far from a point, in µm, others may change with it; more than a large nucleus."""
 
 CLOSE_UM = 1.5
 """Distance, in µm, below which two points are one."""
-
-
-@dataclass(frozen=True, eq=False)
-class PointSearch:
-    """One search of a detector.
-
-    Parameters
-    ----------
-    made_by
-        The detector.
-    within
-        Level-0 polygons that it was asked about; everywhere if there are none.
-    cores
-        Where it has looked up to now, level-0 boxes.
-    """
-
-    made_by: MadeBy
-    within: Polygons = ()
-    cores: list[Box] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class AskedPoints:
-    """Points to be outlined together.
-
-    Parameters
-    ----------
-    ids
-        ``(k,)`` which they are.
-    wanted
-        ``(k,)`` False for neighbours, which have their outlines: they are asked about so that the
-        others leave them theirs.
-    points
-        The same points, without classes.
-    turn
-        Tells what has changed since.
-    """
-
-    ids: NDArray[np.int64]
-    wanted: NDArray[np.bool_]
-    points: Points
-    turn: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How many points there are: shown, hidden for their score, outlined, that became nothing."""
-
-    shown: int
-    hidden: int
-    outlined: int
-    empty: int
-
-    @property
-    def waiting(self) -> int:
-        """Number of points that are shown and not asked about yet."""
-        return self.shown - self.outlined - self.empty
 
 
 class PointBook:

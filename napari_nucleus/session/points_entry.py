@@ -21,8 +21,9 @@ from napari_nucleus.session.edits import Edit
 from napari_nucleus.session.import_batch import batches_of
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.placement import Replacement, place_nuclei
-from napari_nucleus.session.points_book import PointBook, PointSearch
+from napari_nucleus.session.points_book import PointBook
 from napari_nucleus.session.points_table import Origin, PointTable
+from napari_nucleus.session.points_values import PointSearch
 from napari_nucleus.session.provenance import MadeBy, note_model
 from napari_nucleus.session.regions import Ground
 from napari_nucleus.session.table import NucleusState

@@ -12,8 +12,9 @@ import orjson
 
 from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.points_book import PointBook, PointSearch
+from napari_nucleus.session.points_book import PointBook
 from napari_nucleus.session.points_table import PointTable
+from napari_nucleus.session.points_values import PointSearch
 from napari_nucleus.session.provenance import MadeBy
 
 __all__ = ["POINTS_FACT", "keep_points", "kept_points", "points_of_text", "text_of_points"]

@@ -26,6 +26,7 @@ from napari_nucleus.core.image import check_mpp
 from napari_nucleus.core.schemes import scheme_of_text, text_of_scheme
 from napari_nucleus.errors import ImageError, ProjectError
 from napari_nucleus.session.document import MPP_FACT, Document
+from napari_nucleus.session.points_kept import POINTS_FACT
 from napari_nucleus.session.project_file import (
     check_kind,
     connect,
@@ -199,9 +200,11 @@ class Project:
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing was ever annotated that could be undone or redone."""
+        """True if nothing was ever annotated that could be undone or redone, and no points wait."""
         history = self.document.history
-        return not self.document.count and history.undo_name is None and history.redo_name is None
+        if self.document.count or self._fact(POINTS_FACT):
+            return False
+        return history.undo_name is None and history.redo_name is None
 
     @property
     def annotator(self) -> str:

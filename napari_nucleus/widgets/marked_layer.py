@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -62,7 +63,8 @@ class PictureLayer(Generic[P]):
     ) -> None:
         self._viewer, self._document, self._raster = viewer, document, raster
         self._tiles = RasterTiles(raster)
-        self._closed = False
+        self._closed = self._drawing = False
+        self._due: dict[Box, None] = {}
         self.layer = Labels(
             self._levels() if self._raster.levels > 1 else np.zeros(document.shape, np.uint8),
             name=f"{image.name} {title}",
@@ -117,6 +119,30 @@ class PictureLayer(Generic[P]):
                 self.layer.refresh(thumbnail=False, extent=False)
         else:
             write_changed(self.layer, around, self._raster.draw(around))
+
+    def redraw_in_steps(self, boxes: Iterable[Box]) -> None:
+        """Draw level-0 boxes again, the first ones now and the others bit by bit."""
+        self._due |= dict.fromkeys(boxes)
+        if not self._drawing:
+            self._draw_on()
+
+    @property
+    def is_behind(self) -> bool:
+        """True while boxes wait to be drawn again."""
+        return self._drawing
+
+    def _draw_on(self) -> None:
+        """Draw some boxes again, then let the window breathe."""
+        self._drawing = False
+        if self._closed:
+            return
+        for box in list(islice(self._due, TILES_AT_ONCE)):
+            del self._due[box]
+            self.redraw(box)
+        if self._due:
+            self._drawing = True
+            # A method alone would be held weakly.
+            QTimer.singleShot(0, lambda: self._draw_on())
 
     def close(self) -> None:
         """Take the layer out of the viewer."""

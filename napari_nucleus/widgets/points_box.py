@@ -68,7 +68,9 @@ class PointsBox(QGroupBox):
         self.redo.setToolTip(f"Bring back a change that was taken back ({redo_key})")
         self.classes = QComboBox()
         self.classes.setAccessibleName("Class of points")
-        self.classes.setToolTip("The class of points that you add, and of those that are selected")
+        self.classes.setToolTip(
+            "The class of points that you add, and of those that are selected (its digit)"
+        )
         self.sureness = QSlider(Qt.Orientation.Horizontal)
         self.sureness.setRange(0, SURENESS)
         self.sureness.setAccessibleName("Fewer, surer points")

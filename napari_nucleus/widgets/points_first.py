@@ -7,47 +7,39 @@ as they change, and are there again when its image is opened. Main thread only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_nucleus.core.classes import KEYS
 from napari_nucleus.errors import ImageError, NucleusError
 from napari_nucleus.session.outlines import ActionResult
 from napari_nucleus.session.points_book import PointBook
 from napari_nucleus.session.points_entry import enter_points_in_steps
 from napari_nucleus.session.points_kept import keep_points, kept_points
-from napari_nucleus.session.points_raster import PointsRaster
-from napari_nucleus.session.points_table import Origin
-from napari_nucleus.widgets.binding import raster_colormap
 from napari_nucleus.widgets.extents import whole_extent
 from napari_nucleus.widgets.keys import current_keys
-from napari_nucleus.widgets.marked_layer import PictureLayer
-from napari_nucleus.widgets.points_layer import PointsChange, PointsLayer, ShownPoints
+from napari_nucleus.widgets.points_layer import PointsChange
 from napari_nucleus.widgets.points_preview import PointsPreview
 from napari_nucleus.widgets.points_run import counted_points
+from napari_nucleus.widgets.points_view import PointsView
 
 if TYPE_CHECKING:
     from napari_nucleus.widgets.annotation import Annotation
     from napari_nucleus.widgets.extents import Extent
     from napari_nucleus.widgets.workspace import Workspace
 
-__all__ = ["OUTLINES_ROLE", "PointsFirst"]
+__all__ = ["PointsFirst"]
 
-OUTLINES_ROLE = "point outlines"
-
-SHOW_MS = 150
+SHOW_MS = 250
 """How long points that come in wait to be shown together."""
 
 KEEP_MS = 1500
 """How long points must rest before they are kept with the project."""
-
-USERS = (1.0, 0.88, 0.1, 1.0)
-"""Colour of the border of points that the user has added or changed."""
-
-FACE_ALPHA = 0.9
 
 
 class PointsFirst:
@@ -59,8 +51,6 @@ class PointsFirst:
         Emitted when there are other points, outlines or ways to work on them.
     book
         The points; None while there are none.
-    new_class
-        Class that the user gives to points that he adds, 0 for that of the outline's model.
     """
 
     changed = Signal()
@@ -68,18 +58,14 @@ class PointsFirst:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._annotation: Annotation | None = None
-        self._layer: PointsLayer | None = None
-        self._outlines: PictureLayer[PointsRaster] | None = None
-        self._raster: PointsRaster | None = None
+        self._view: PointsView | None = None
         self._preview: PointsPreview | None = None
         self._away: PointBook | None = None
         self._closed = False
         self.book: PointBook | None = None
-        self.new_class = 0
         self._showing = _timer(SHOW_MS, lambda: self._show())
         self._keeping = _timer(KEEP_MS, lambda: self._keep())
         workspace.annotation_changed.connect(self._on_annotation)
-        workspace.viewer.layers.events.removed.connect(self._on_layer_removed)
 
     # ---- what there is
 
@@ -96,17 +82,24 @@ class PointsFirst:
     @property
     def mode(self) -> str:
         """What clicks on the canvas do to points: ``"add"``, ``"select"``, or another thing."""
-        return "" if self._layer is None else self._layer.mode
+        return "" if self._view is None else self._view.mode
 
     @property
     def selected(self) -> int:
         """Number of points that are selected."""
-        return 0 if self._layer is None else len(self._layer.selected)
+        return 0 if self._view is None else len(self._view.selected)
+
+    @property
+    def new_class(self) -> int:
+        """Class of points that the user adds; 0 for that of the model which outlines them."""
+        return 0 if self._view is None else self._view.new_class
 
     @property
     def at_work(self) -> bool:
-        """True while outlines in view are on their way, or points wait to be shown."""
-        return self._showing.isActive() or (self._preview is not None and self._preview.at_work)
+        """True while outlines in view are on their way, or something waits to be shown."""
+        asking = self._preview is not None and self._preview.at_work
+        behind = self._view is not None and self._view.is_behind
+        return asking or behind or self._showing.isActive()
 
     def describe(self) -> str:
         """Return in a line how many points there are, and how far they have come."""
@@ -213,25 +206,41 @@ class PointsFirst:
 
     def work(self, mode: str) -> None:
         """Let clicks on the canvas ``"add"`` points, or ``"select"`` and move them."""
-        if self._layer is not None:
-            self._layer.work(mode)
+        if self._view is not None:
+            self._view.work(mode)
 
     def rest(self) -> None:
         """Let clicks on the canvas do nothing to points."""
-        if self._layer is not None:
-            self._layer.rest()
+        if self._view is not None:
+            self._view.rest()
 
     def delete_selected(self) -> None:
         """Take the selected points out."""
-        if self._layer is not None:
-            self._layer.delete_selected()
+        if self._view is not None:
+            self._view.delete_selected()
 
     def classify(self, class_id: int) -> None:
         """Give the selected points a class, and those that are added from now on."""
-        self.new_class = class_id
-        if self.book is not None and self._layer is not None and len(self._layer.selected):
-            self.book.classify(self._layer.selected, class_id)
-            self._follow()
+        if self.book is None or self._view is None:
+            return
+        self._view.new_class = class_id
+        self.book.classify(self._view.selected, class_id)
+        self._follow()
+
+    def _keys(self) -> dict[str, Callable[[], None]]:
+        """Return what keys do on the layer of points: digits name classes, as for nuclei."""
+        keys = current_keys()
+        digits: dict[str, Callable[[], None]] = {
+            key: partial(self._classify_by_key, key) for key in KEYS
+        }
+        return digits | {keys["undo"]: self.undo, keys["redo"]: self.redo}
+
+    def _classify_by_key(self, key: str) -> None:
+        found = None if self.book is None else self.book.scheme.by_key(key)
+        if found is None:
+            self._workspace.said.emit(f"No class has the key {key}.")
+        else:
+            self.classify(found.id)
 
     def set_threshold(self, threshold: float) -> None:
         """Hide points with a lower score that nobody has touched."""
@@ -275,7 +284,7 @@ class PointsFirst:
         self._follow(places[0] if len(places) else None)
 
     def _take_pasted(self) -> None:
-        change = None if self._layer is None else self._layer.take_changes()
+        change = None if self._view is None else self._view.take_changes()
         if change is not None:
             self._on_change(change)
 
@@ -301,111 +310,58 @@ class PointsFirst:
             self._away = None
         else:
             self._show()
-            self.work("select")
+            if not self._workspace.armed:
+                self.work("select")
         self.changed.emit()
 
     def _on_outlined(self) -> None:
-        self._draw()
+        if self._view is not None:
+            self._view.draw()
         if not self._showing.isActive():
             self._showing.start()
 
-    # ---- layers
+    # ---- the image and its project
 
     def _take_up(self, annotation: Annotation, book: PointBook) -> None:
         """Let these be the points of the image."""
         self._annotation, self.book = annotation, book
-        self._raster = PointsRaster(annotation.document, book)
         self._preview = PointsPreview(annotation, book)
         self._preview.came.connect(self._on_outlined)
         self._preview.failed.connect(self._on_no_outline)
+        self._view = PointsView(annotation, book, self._keys())
+        self._view.edited.connect(self._on_change)
+        self._view.touched.connect(self._on_touched)
+        self._view.restored.connect(self._on_restored)
         annotation.closing.connect(self._on_closing)
         annotation.scheme_changed.connect(self._on_scheme)
-        self._add_layer()
-        self._show()
         self._preview.schedule()
+        self.changed.emit()
 
     def _put_down(self) -> None:
         """Let go of points, layers and image."""
         annotation, self._annotation = self._annotation, None
-        self.book = self._raster = None
+        preview, self._preview = self._preview, None
+        view, self._view = self._view, None
+        self.book = None
         self._showing.stop()
-        preview, layer, outlines = self._preview, self._layer, self._outlines
-        self._preview = self._layer = self._outlines = None
         if preview is not None:
             preview.close()
-        if layer is not None:
-            layer.rest()
-            layer.close()
-        if outlines is not None:
-            outlines.close()
+        if view is not None:
+            view.close()
         if annotation is not None:
             annotation.closing.disconnect(self._on_closing)
             annotation.scheme_changed.disconnect(self._on_scheme)
 
-    def _add_layer(self) -> None:
-        annotation = self._annotation
-        if annotation is None:
-            return
-        self._draw()
-        keys = current_keys()
-        layer = PointsLayer(
-            annotation.viewer,
-            annotation.image,
-            annotation.key,
-            self.undo,
-            self.redo,
-            (keys["undo"], keys["redo"]),
-        )
-        layer.changed.connect(self._on_change)
-        layer.layer.events.mode.connect(self._on_layer_event)
-        layer.layer.selected_data.events.items_changed.connect(self._on_layer_event)
-        self._layer = layer
-
-    def _on_layer_event(self, _: Any = None) -> None:
+    def _on_touched(self) -> None:
         self.changed.emit()
 
-    def _on_layer_removed(self, event: Any) -> None:
-        """Put the points back that were deleted with their layer."""
-        layer = self._layer
-        if layer is None or event.value is not layer.layer:
-            return
-        layer.close()
-        self._add_layer()
-        self._show()
+    def _on_restored(self) -> None:
         self._workspace.said.emit("The points belong to the image and were put back; see Discard.")
 
     def _show(self) -> None:
-        """Show points and outlines as they are."""
-        if self.book is None or self._layer is None or self._annotation is None:
-            return
-        self._layer.show(_shown(self.book))
-        self._draw()
-        self.changed.emit()
-
-    def _draw(self) -> None:
-        """Draw outlines where they are others than before."""
-        annotation, raster = self._annotation, self._raster
-        if annotation is None or raster is None:
-            return
-        if self._outlines is not None and self._outlines.is_there:
-            for box in raster.changed():
-                self._outlines.redraw(box)
-            return
-        self._outlines = PictureLayer(
-            annotation.viewer,
-            annotation.image,
-            annotation.document,
-            raster,
-            raster_colormap(annotation.document.scheme, filled=False),
-            annotation.key,
-            OUTLINES_ROLE,
-            "outlines of points",
-        )
-        if self._layer is not None and self._layer.is_there:
-            layers = annotation.viewer.layers
-            layers.move(layers.index(self._outlines.layer), layers.index(self._layer.layer))
-
-    # ---- the image and its project
+        if self._view is not None:
+            self._view.show()
+            self.changed.emit()
 
     def _on_annotation(self) -> None:
         annotation = self._workspace.annotation
@@ -438,10 +394,10 @@ class PointsFirst:
             return
         scheme = self._annotation.document.scheme
         self.book.rescheme(scheme)
-        self.new_class = 0
-        if self._outlines is not None:
-            self._outlines.layer.colormap = raster_colormap(scheme, filled=False)
-        self._show()
+        if self._view is not None:
+            self._view.new_class = 0
+            self._view.set_scheme(scheme)
+        self.changed.emit()
         self._keeping.start()
 
     def _on_no_outline(self, sentence: str) -> None:
@@ -464,9 +420,8 @@ class PointsFirst:
         return True
 
     def close(self) -> None:
-        """Say nothing more, and let go of the viewer."""
+        """Say nothing more when the image is left: the app is closing."""
         self._closed = True
-        self._workspace.viewer.layers.events.removed.disconnect(self._on_layer_removed)
 
 
 def _timer(milliseconds: int, act: Callable[[], object]) -> QTimer:
@@ -475,25 +430,3 @@ def _timer(milliseconds: int, act: Callable[[], object]) -> QTimer:
     timer.setInterval(milliseconds)
     timer.timeout.connect(lambda: act())
     return timer
-
-
-def _shown(book: PointBook) -> ShownPoints:
-    """Return points as they are to be shown: by class inside, by score on the border."""
-    table = book.table.select(book.shown)
-    classes = book.classes_of(table)
-    colors = {i: (*book.scheme.color_of(i), 255 * FACE_ALPHA) for i in np.unique(classes).tolist()}
-    face = np.array([colors[i] for i in classes.tolist()]).reshape(-1, 4) / 255
-    border = np.ones((len(table), 4))
-    border[:, :3] = table.score[:, None]
-    border[table.origin != Origin.FOUND] = USERS
-    return ShownPoints(
-        table.ids,
-        table.yx,
-        face,
-        border,
-        np.isin(table.ids, book.outlines.empty),
-        {
-            "class": np.array([book.scheme.name_of(i) for i in classes.tolist()], object),
-            "score": np.round(table.score.astype(float), 2),
-        },
-    )

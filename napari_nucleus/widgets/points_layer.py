@@ -6,7 +6,7 @@ the ids of the points. Points have one size on the screen at every magnification
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,14 @@ __all__ = ["POINTS_ROLE", "PointsChange", "PointsLayer", "ShownPoints"]
 
 POINTS_ROLE = "points"
 
-SCREEN_PX = 9.0
+SCREEN_PX = 10.0
 """Diameter of a point on the screen."""
 
-BORDER = 0.22
+SCREEN_LIMITS = (0.7 * SCREEN_PX, 1.2 * SCREEN_PX)
+"""Within these it stays while the magnification changes. Points that are kept from getting smaller
+are drawn with thick borders, hence the smaller one must lie below `SCREEN_PX`."""
+
+BORDER = 0.2
 """Width of its border, as a share of the diameter."""
 
 RESIZE_MS = 120
@@ -56,8 +60,8 @@ class ShownPoints:
 
     ids: NDArray[np.int64]
     yx: NDArray[np.float64]
-    face: NDArray[np.float64]
-    border: NDArray[np.float64]
+    face: NDArray[np.float32]
+    border: NDArray[np.float32]
     crossed: NDArray[np.bool_]
     words: dict[str, NDArray]
 
@@ -91,10 +95,8 @@ class PointsLayer:
         Where, and on what.
     key
         Identifies the document in the layer's metadata.
-    undo, redo
-        Called for the keys of undo and redo while the layer is active.
     keys
-        Those two keys.
+        What keys do while the layer is active, in the place of what napari has for them.
 
     Attributes
     ----------
@@ -109,9 +111,7 @@ class PointsLayer:
         viewer: Viewer,
         image: Image,
         key: str,
-        undo: Callable[[], None],
-        redo: Callable[[], None],
-        keys: tuple[str, str],
+        keys: Mapping[str, Callable[[], None]],
     ) -> None:
         self._viewer, self._image = viewer, image
         self._ids = np.zeros(0, np.int64)
@@ -125,11 +125,12 @@ class PointsLayer:
             size=self._size(),
             border_width=BORDER,
             border_width_is_relative=True,
-            canvas_size_limits=(SCREEN_PX, SCREEN_PX),
+            canvas_size_limits=SCREEN_LIMITS,
             **same_place(image),
         )
-        for keys_, act in zip(keys, (undo, redo), strict=True):
-            self.layer.bind_key(keys_, lambda _, act=act: act(), overwrite=True)
+        self._disc = self.layer.current_symbol
+        for name, act in keys.items():
+            self.layer.bind_key(name, lambda _, act=act: act(), overwrite=True)
         viewer.add_layer(self.layer)
         self._resizing = QTimer()
         self._resizing.setSingleShot(True)
@@ -161,8 +162,9 @@ class PointsLayer:
     def rest(self) -> None:
         """Let clicks on the canvas do nothing to points; keys are those of the image."""
         self.layer.mode = "pan_zoom"
-        if self._viewer.layers.selection.active is self.layer:
-            self._viewer.layers.selection.active = self._image
+        layers = self._viewer.layers
+        if layers.selection.active is self.layer and self._image in layers:
+            layers.selection.active = self._image
 
     @property
     def selected(self) -> NDArray[np.int64]:
@@ -197,15 +199,21 @@ class PointsLayer:
         if set(at) != set(self.layer.selected_data):
             self.layer.selected_data = set(at)
 
+    def expect(self, face: tuple[float, ...], border: tuple[float, ...]) -> None:
+        """Let points that the user adds have these colours from the start."""
+        with self.layer.block_update_properties():
+            self.layer.current_face_color = face
+            self.layer.current_border_color = border
+            self.layer.current_symbol = self._disc
+
     def _dress(self, points: ShownPoints) -> None:
         """Give points their looks; what is as it should be is left, for all of it costs time."""
-        symbol = np.where(points.crossed, "cross", "disc")
         if not np.array_equal(self.layer.face_color, points.face):
             self.layer.face_color = points.face
         if not np.array_equal(self.layer.border_color, points.border):
             self.layer.border_color = points.border
-        if not np.array_equal(self.layer.symbol.astype(str), symbol):
-            self.layer.symbol = symbol
+        if not np.array_equal(self.layer.symbol != self._disc, points.crossed):
+            self.layer.symbol = np.where(points.crossed, "cross", "disc")
 
     def close(self) -> None:
         """Take the layer out of the viewer."""

@@ -19,7 +19,8 @@ from napari_nucleus.hosting.job import Job
 from napari_nucleus.hosting.tiles import TileOrder
 from napari_nucleus.models.api import Calibration
 from napari_nucleus.models.point_prompting import PointMasks
-from napari_nucleus.session.points_book import AskedPoints, PointBook
+from napari_nucleus.session.points_book import PointBook
+from napari_nucleus.session.points_values import AskedPoints
 from napari_nucleus.session.regions import Ground
 from napari_nucleus.widgets.background import on_main_thread
 from napari_nucleus.widgets.tile_run import ModelRun

@@ -26,8 +26,10 @@ from napari_nucleus.session.points_kept import (
 )
 from napari_nucleus.session.points_raster import PointsRaster
 from napari_nucleus.session.points_table import Origin
+from napari_nucleus.session.project import ImageReference
 from napari_nucleus.session.provenance import MadeBy
 from napari_nucleus.session.regions import Ground
+from napari_nucleus.session.shelf import Shelf
 from napari_nucleus.session.steps import finished
 from napari_nucleus.session.table import NucleusState
 
@@ -424,6 +426,20 @@ def test_points_are_there_again_in_the_classes_of_the_document():
     assert kept_points(document).table.class_ids.tolist() == [4, 0, 2]
     keep_points(document, None)
     assert kept_points(document) is None
+
+
+def test_points_keep_a_project_that_has_no_nuclei(tmp_path):
+    shelf = Shelf(tmp_path)
+    image = ImageReference("a", "f1" * 32)
+    project, _ = shelf.open_for(image, (SIDE, SIDE))
+    keep_points(project.document, make_book((20, 20, 0.9, 3)))
+    assert not project.is_empty
+    shelf.put_away(project)
+    project, _ = shelf.open_for(image, (SIDE, SIDE))
+    assert len(kept_points(project.document).table) == 1
+    keep_points(project.document, None)
+    shelf.put_away(project)
+    assert not list(tmp_path.glob("*.nucleus"))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from napari_nucleus.session import actions
 from napari_nucleus.session.points_kept import kept_points
 from napari_nucleus.session.table import NucleusState
 from napari_nucleus.widgets.layers import role_of
-from napari_nucleus.widgets.points_first import OUTLINES_ROLE
 from napari_nucleus.widgets.points_layer import POINTS_ROLE, SCREEN_PX
+from napari_nucleus.widgets.points_view import OUTLINES_ROLE
 
 DISCS = 7 * 9
 FIRST, SECOND, THIRD = (20.5, 20.5), (20.5, 40.5), (60.5, 80.5)
@@ -173,14 +173,17 @@ def test_undo_on_the_layer_takes_back_changes_of_points_and_not_of_nuclei(pointe
 
 
 def test_selected_points_are_given_a_class(pointed):
-    layer(pointed).selected_data = {0, 1}
-    box(pointed).classes.activated.emit(0)
+    pointed.drag((12.5, 12.5), (28.5, 48.5))
     box(pointed).classes.setCurrentIndex(3)
     box(pointed).classes.activated.emit(3)
     assert (pointed.workspace.points.book.table.class_ids == 3).sum() == 2
     outlined(pointed)
-    assert drawn(pointed)[16, 20] == 3
-    assert set(layer(pointed).selected_data) == {0, 1}
+    assert drawn(pointed)[16, 20] == drawn(pointed)[16, 40] == 3
+    assert len(layer(pointed).selected_data) == 2
+    pointed.press(Qt.Key.Key_1)
+    assert (pointed.workspace.points.book.table.class_ids == 1).sum() == 2
+    assert len(layer(pointed).data) == DISCS
+    assert box(pointed).classes.currentText() == "neoplastic"
 
 
 def test_less_sure_points_are_hidden_and_not_accepted(pointing, discs):

@@ -215,8 +215,8 @@ def test_training_cannot_go_on_from_what_is_no_network(folder, tmp_path, monkeyp
 
 
 def test_recipes_that_are_not_there_and_folders_that_are_not_are_named(tmp_path):
-    with pytest.raises(ModelError, match="nunext-nano"):
-        train_model("nunext-nano", TrainingOrder(tmp_path, tmp_path), print)
+    with pytest.raises(ModelError, match="nunext-3b"):
+        train_model("nunext-3b", TrainingOrder(tmp_path, tmp_path), print)
     with pytest.raises(ImageError, match="consep"):
         train_model("uninuc-nano", TrainingOrder(tmp_path, tmp_path / "out"), print)
 

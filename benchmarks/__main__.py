@@ -23,6 +23,7 @@ NAMES = (
     "table",
     "measure",
     "text",
+    "points",
 )
 
 

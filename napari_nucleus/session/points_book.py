@@ -172,10 +172,12 @@ class PointBook:
     @property
     def standing(self) -> Standing:
         """How many points there are, and how far they have come."""
-        shown = self.table.ids[self.shown].tolist()
-        outlined = sum(1 for i in shown if i in self.outlines and i not in self._stale)
-        empty = sum(1 for i in shown if self.outlines.is_empty(i))
-        return Standing(len(shown), len(self.table) - len(shown), outlined, empty)
+        shown = self.table.ids[self.shown]
+        ready = np.isin(shown, self.outlines.known) & ~np.isin(shown, self._waiting)
+        empty = np.isin(shown, self.outlines.empty)
+        return Standing(
+            len(shown), len(self.table) - len(shown), int(ready.sum()), int(empty.sum())
+        )
 
     @property
     def class_ids(self) -> NDArray[np.int32]:
@@ -275,8 +277,7 @@ class PointBook:
         With them come their neighbours that have outlines. None where nothing is to be asked.
         """
         shown, table = self.shown, self.table
-        stale = np.fromiter(self._stale, np.int64, len(self._stale))
-        wanted = np.isin(table.ids, stale) & shown
+        wanted = np.isin(table.ids, self._waiting) & shown
         if box is not None:
             wanted &= _inside(table.yx, box)
         if not wanted.any():
@@ -318,6 +319,11 @@ class PointBook:
             if became >= 0:
                 outlined = OutlinedPoint.of(nuclei.select([became]), classes, self.scheme)
             self.outlines.put(point, outlined)
+
+    @property
+    def _waiting(self) -> NDArray[np.int64]:
+        """The points that are to be asked about, ``(k,)``, hidden ones too."""
+        return np.fromiter(self._stale, np.int64, len(self._stale))
 
     def _near(self, places_yx: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which points lie within reach of some places, ``(n,)``."""

@@ -84,6 +84,11 @@ class PointOutlines:
         return point in self._empty
 
     @property
+    def known(self) -> NDArray[np.int64]:
+        """The points that became a nucleus, ``(k,)``."""
+        return np.fromiter(self._known, np.int64, len(self._known))
+
+    @property
     def empty(self) -> NDArray[np.int64]:
         """The points that became nothing, ``(k,)``."""
         return np.fromiter(self._empty, np.int64, len(self._empty))

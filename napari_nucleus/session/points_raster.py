@@ -1,6 +1,6 @@
 """What one sees of points that are no nuclei yet: the outlines that they became.
 
-A uint8 picture as `core.outlines.class_raster` makes it, in the classes of the points.
+A uint8 picture as `core.outlines.class_outline` makes it, in the classes of the points.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_nucleus.core.geometry import Box, clip_box, grouped_by_cell, pad_box
-from napari_nucleus.core.outlines import class_raster
+from napari_nucleus.core.outlines import class_outline
 from napari_nucleus.session.document import Document
-from napari_nucleus.session.grid import TILE_SIZE
 from napari_nucleus.session.marked_raster import labels_of_masks
 from napari_nucleus.session.masks import place_mask
 from napari_nucleus.session.points_book import PointBook
 from napari_nucleus.session.pyramid import level_shape
 
 __all__ = ["PointsRaster"]
+
+AT_ONCE_PX = 256
+"""Outlines that begin in a square of so many pixels a side are drawn together."""
 
 
 class PointsRaster:
@@ -53,7 +55,7 @@ class PointsRaster:
     def changed(self) -> Iterator[Box]:
         """Yield level-0 boxes where the picture is another since this was asked last."""
         boxes = self._book.outlines.take_changed()
-        for group in grouped_by_cell(boxes, TILE_SIZE):
+        for group in grouped_by_cell(boxes, AT_ONCE_PX):
             low, high = boxes[group, :2].min(axis=0), boxes[group, 2:].max(axis=0)
             yield clip_box((*low.tolist(), *high.tolist()), self._document.shape)
 
@@ -73,7 +75,7 @@ class PointsRaster:
             ((i + 1, *self._mask(point)) for i, point in enumerate(drawn)), around, level
         )
         classes = np.array([0, *(class_of[point] for point in drawn)], np.uint8)
-        picture = class_raster(labels, classes, edges)
+        picture = class_outline(labels, classes, image_edges=edges)
         y, x = box[0] - around[0], box[1] - around[1]
         return picture[y : y + box[2] - box[0], x : x + box[3] - box[1]]
 

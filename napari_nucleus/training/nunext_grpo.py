@@ -27,6 +27,8 @@ from napari_nucleus.models.nunext.network import CELL, Looked, NuNext, Seen, Wri
 from napari_nucleus.models.uninuc.decoding import decode_all, obey_clicks, prediction_of
 from napari_nucleus.models.uninuc.network import Segmenter
 from napari_nucleus.models.uninuc.prompting import prompt_batch
+from napari_nucleus.models.working import normalise
+from napari_nucleus.training.data import AnnotatedImage
 from napari_nucleus.training.grpo import Rollouts, Verdict, frozen_copy, reinforce, run_config
 from napari_nucleus.training.loop import resumed_step
 from napari_nucleus.training.nunext_batches import SeenWindows
@@ -42,6 +44,7 @@ __all__ = [
     "mean_reward",
     "reinforce_nunext",
     "scene_of",
+    "score_rewards",
 ]
 
 
@@ -322,6 +325,38 @@ def mean_reward(
     return {name: round(float(np.mean([t[name] for t in told])), 4) for name in told[0]}
 
 
+def score_rewards(
+    images: Sequence[AnnotatedImage], config: GrpoConfig, plan: ReinforcementPlan, most: int = 3
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that scores the likeliest answers about windows of annotated images.
+
+    Windows of the plan's size on the diagonal of each image, at most so many an image; means as
+    `mean_reward`.
+    """
+    scenes: list[Scene] = []
+
+    def look(network: NuNext) -> None:
+        device = network.roles.device
+        for image in images:
+            height, width = image.labels.shape
+            count = max(min(most, height // plan.size, width // plan.size), 1)
+            for i in range(count):
+                y, x = (int((i + 0.5) * n / count - plan.size / 2) for n in (height, width))
+                pixels = image.rgb[y : y + plan.size, x : x + plan.size]
+                batch = torch.tensor(pixels, device=device).permute(2, 0, 1)[None].float() / 255
+                seen = network.see(normalise(batch).contiguous(memory_format=torch.channels_last))
+                corner = np.zeros(2, np.int64)
+                scenes.append(scene_of(network, seen, image.labels, corner, (y, x)))
+
+    def score(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, NuNext)
+        if not scenes:  # the encoder is frozen: it looks once
+            look(model)
+        return mean_reward(model, scenes, config, plan.bias)
+
+    return score
+
+
 def reinforce_nunext(
     network: NuNext,
     windows: SeenWindows,
@@ -330,7 +365,7 @@ def reinforce_nunext(
     folder: Path,
     seed: int,
     score: Callable[[nn.Module], Mapping[str, float]] | None = None,
-    best_by: str = "f1",
+    best_by: str = "reward",
     say: Callable[[str], None] = print,
 ) -> nn.Module:
     """Reinforce a network that was trained with supervision, and return the averaged one.

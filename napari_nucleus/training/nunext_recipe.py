@@ -2,12 +2,13 @@
 
 Stage ``supervised`` is the paper's: soft coordinates, and latent tokens that hold the mask of all
 nuclei. ``naive`` has neither and ``soft`` not the latter; they are as long, from the same start and
-the same windows, and are trained only when asked for, to be compared.
+the same windows, and are trained only when asked for, to be compared. ``reinforced`` goes on from
+``supervised`` with rewards for the words alone, when asked for; if it was, its weights are packed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from napari_nucleus.io.folders import make_folder
 from napari_nucleus.models.devices import resolve_device
 from napari_nucleus.models.nunext.build import new_network, restore_network, save_network
 from napari_nucleus.models.nunext.config import NuNextConfig
-from napari_nucleus.models.nunext.losses import CovtConfig, SoftConfig
+from napari_nucleus.models.nunext.losses import CovtConfig, GrpoConfig, SoftConfig
 from napari_nucleus.models.nunext.network import NuNext
 from napari_nucleus.models.nunext.presets import NANO
+from napari_nucleus.training.data import AnnotatedImage
 from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step
 from napari_nucleus.training.nunext import NuNextLoss, SupervisedConfig
 from napari_nucleus.training.nunext_batches import (
@@ -32,6 +34,11 @@ from napari_nucleus.training.nunext_batches import (
     window_batches,
 )
 from napari_nucleus.training.nunext_checks import score_points
+from napari_nucleus.training.nunext_grpo import (
+    ReinforcementPlan,
+    reinforce_nunext,
+    score_rewards,
+)
 from napari_nucleus.training.recipes import TrainingOrder
 from napari_nucleus.training.sampler import SamplerConfig
 from napari_nucleus.training.sources import best_of, load_training_images, provenance_of
@@ -39,7 +46,7 @@ from napari_nucleus.training.sources import best_of, load_training_images, prove
 __all__ = ["NuNextRecipe", "nunext_recipe", "train_nunext"]
 
 STAGES = ("supervised", "pack")
-ABLATIONS = ("naive", "soft")
+ON_REQUEST = ("naive", "soft", "reinforced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class NuNextRecipe:
     weights: dict[str, SupervisedConfig]
     plan: NuNextPlan
     run: RunConfig
+    grpo: GrpoConfig
+    reinforcement: ReinforcementPlan
     sampler: SamplerConfig
     crops: tuple[int, int] = (1_200, 256)
     fields: tuple[int, int] = (300, 320)
@@ -72,7 +81,12 @@ def nunext_recipe(device: torch.device, steps: int | None) -> NuNextRecipe:
         plan=NuNextPlan(sizes=((0.7, 128, 64), (1.0, 256, 24)))
         if gpu
         else NuNextPlan(sizes=((0.75, 128, 12), (1.0, 256, 4))),
-        run=_run(steps or (8_000 if gpu else 900)),
+        run=_run(steps or (8_000 if gpu else 3_000)),
+        # The rate is for a network that is a thousandth of the published one.
+        grpo=GrpoConfig(learning_rate=1e-4),
+        reinforcement=ReinforcementPlan(
+            steps=steps or (1_000 if gpu else 200), every=50, windows=16 if gpu else 2, bias=0.0
+        ),
         sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
         crops=(4_000 if gpu else 1_200, 256),
     )
@@ -99,7 +113,7 @@ def train_nunext(order: TrainingOrder, say: Callable[[str], None]) -> None:
     NucleusError
         As `recipes.train_model`.
     """
-    wanted = (order.stage,) if order.stage in ABLATIONS else order.wanted(STAGES)
+    wanted = (order.stage,) if order.stage in ON_REQUEST else order.wanted(STAGES)
     on = resolve_device(order.device)
     recipe = nunext_recipe(on, order.steps)
     training = [stage for stage in wanted if stage != "pack"]
@@ -122,10 +136,13 @@ def train_nunext(order: TrainingOrder, say: Callable[[str], None]) -> None:
                 network.segmenter, images, *recipe.crops, recipe.sampler, order.seed, say
             )
             save_windows(windows, file)
-        score = score_points(images.development)
         for stage in training:
             say(f"--- {stage}")
-            write(stage, recipe, network, windows, order, on, score, say)
+            if stage == "reinforced":
+                reinforce(recipe, network.to(on), windows, images.development, order, say)
+            else:
+                score = score_points(images.development)
+                write(stage, recipe, network, windows, order, on, score, say)
     if "pack" in wanted:
         pack(recipe, order.out, order.out / "nunext-nano.safetensors", say)
 
@@ -164,6 +181,38 @@ def write(
     )
 
 
+def reinforce(
+    recipe: NuNextRecipe,
+    network: NuNext,
+    windows: SeenWindows,
+    development: Sequence[AnnotatedImage],
+    order: TrainingOrder,
+    say: Callable[[str], None],
+) -> None:
+    """Go on with what was trained with supervision, by rewards.
+
+    Raises
+    ------
+    WeightsError
+        If nothing was trained with supervision.
+    """
+    load_matching(network, best_of(order.out, "supervised"))
+    plan, config = recipe.reinforcement, recipe.grpo
+    score = score_rewards(development, config, plan)
+    say(f"before: {score(network)}")
+    reinforce_nunext(
+        network,
+        windows,
+        config,
+        plan,
+        order.out / "reinforced",
+        order.seed,
+        score,
+        "reward",
+        say,
+    )
+
+
 def _groups(network: NuNext) -> list[dict[str, Any]]:
     """Return the parameters; slopes and weights of one number each learn ten times as fast."""
     single = [*network.guide.parameters(), network.pointer.slopes, network.pointer.offset]
@@ -181,6 +230,7 @@ def pack(recipe: NuNextRecipe, out: Path, file: Path, say: Callable[[str], None]
         If nothing was trained.
     """
     network = new_network(recipe.config)
-    load_matching(network, best_of(out, "supervised"))
+    stage = "reinforced" if (out / "reinforced").exists() else "supervised"
+    load_matching(network, best_of(out, stage))
     save_network(network, file, provenance_of("nunext-nano"))
     say(f"written: {file} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -68,7 +68,7 @@ class PromptGroupRecipe:
     crops: tuple[int, int] = (1_200, 256)
     fields: tuple[int, int] = (300, 320)
     autocast: bool = True
-    reading: int = 1_500
+    reading: int = 2_500
 
 
 def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRecipe:
@@ -86,7 +86,7 @@ def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRe
         run=_run(steps or (8_000 if gpu else 1_600), 1e-3),
         sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
         crops=(4_000 if gpu else 1_200, 256),
-        reading=min(1_500, 2 * (steps or 1_500)),
+        reading=min(2_500, 2 * (steps or 2_500)),
     )
 
 

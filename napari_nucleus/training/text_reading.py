@@ -37,6 +37,9 @@ KEPT = 20.0
 
 SMALL = tuple(w for w in FILLERS if w not in LEAVING_OUT)
 HEADS = ("nuclei", "nucleus", "cells", "cell", "nuclear", "cell nuclei", "nuclei of cells")
+QUANTITIES = ("all", "all", "every", "each", "any")
+"""Words that ask for all of a class beside its name, and for all classes without it."""
+
 NEGATIONS = ("no", "not", "without", "excluding", "exclude", "but not", "ignoring", "leaving out")
 
 
@@ -91,6 +94,8 @@ def _of_class(class_id: int, rng: np.random.Generator) -> tuple[str, tuple[int, 
     looks = _some(MORPHOLOGY[class_id], rng, 0, 3)
     named = _some(CLASS_WORDS[class_id], rng, 1, 2)
     head = [_one(HEADS, rng)] if rng.random() < 0.8 else []
+    if rng.random() < 0.4:
+        words.append(_one(QUANTITIES, rng))
     if rng.random() < 0.3:
         words += [*looks, *head, *("of", "the"), *named]
     else:

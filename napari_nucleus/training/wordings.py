@@ -36,13 +36,16 @@ def wordings(classes: Collection[int]) -> tuple[str, ...]:
 
 
 def texts_for(query: Query) -> tuple[str, ...]:
-    """Return what a model is asked for a query: a text, and two other wordings of it.
+    """Return what a model is asked for a query: the plainest text, and two other wordings of it.
 
-    The first is what was typed where that is about classes alone; conditions, and classes that are
-    left out, are looked at afterwards on what the model has found.
+    So the answer is that to the classes which were understood, and the same however they were
+    asked for. What was typed is one of the other wordings where it is about classes alone: a model
+    that reads it as something else disagrees. Conditions, and classes that are left out, are looked
+    at afterwards on what the model has found.
     """
-    ids = [c.id for c in PANNUKE.classes if c.name in query.classes]
-    others = wordings(ids)
-    about_classes = not query.conditions and not query.left_out and query.text.strip()
-    first = query.text.strip() if about_classes else plain_text(ids)
-    return (first, *[text for text in others if text != first][:2])
+    first, *others = wordings([c.id for c in PANNUKE.classes if c.name in query.classes])
+    typed = query.text.strip()
+    about_classes = not query.conditions and not query.left_out and typed
+    if about_classes and typed != first:
+        others.insert(0, typed)
+    return (first, *dict.fromkeys(others))[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -31,6 +32,9 @@ POINTED_AT = 253
 
 TILES_AT_ONCE = 2
 """Tiles that are drawn between two turns of the window's event loop."""
+
+SLICE_S = 0.03
+"""Seconds of drawing again between two turns of the window's event loop."""
 
 
 class PictureLayer(Generic[P]):
@@ -136,7 +140,9 @@ class PictureLayer(Generic[P]):
         self._drawing = False
         if self._closed:
             return
-        for box in list(islice(self._due, TILES_AT_ONCE)):
+        until = time.perf_counter() + SLICE_S
+        while self._due and time.perf_counter() < until:
+            box = next(iter(self._due))
             del self._due[box]
             self.redraw(box)
         if self._due:

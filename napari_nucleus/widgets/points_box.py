@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QGroupBox,
@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nucleus.errors import NucleusError
+from napari_nucleus.session.points_values import Standing
 from napari_nucleus.widgets.keys import current_keys
 from napari_nucleus.widgets.points_run import counted_points
 from napari_nucleus.widgets.swatches import swatch
@@ -110,7 +111,12 @@ class PointsBox(QGroupBox):
         self.accept.clicked.connect(lambda: self._act(points.accept))
         self.discard.clicked.connect(points.discard)
         self.bring_back.clicked.connect(points.bring_back)
-        points.changed.connect(self.refresh)
+        # Several things change together; they are shown once, after the last.
+        self._refreshing = QTimer(self)
+        self._refreshing.setSingleShot(True)
+        self._refreshing.setInterval(0)
+        self._refreshing.timeout.connect(self.refresh)
+        points.changed.connect(self._on_changed)
         workspace.annotation_changed.connect(self._on_annotation)
         workspace.progressed.connect(self._on_progress)
         self._running = False
@@ -125,7 +131,8 @@ class PointsBox(QGroupBox):
         self.bring_back.setText(f"Bring {counted_points(points.put_away)} back")
         if book is None:
             return
-        self.sentence.setText(f"<b>{points.describe()}</b>")
+        standing = book.standing
+        self.sentence.setText(f"<b>{_described(standing)}</b>")
         self.select.setChecked(points.mode == "select")
         self.add.setChecked(points.mode == "add")
         self.delete.setEnabled(points.selected > 0)
@@ -133,12 +140,15 @@ class PointsBox(QGroupBox):
         self.redo.setEnabled(book.redo_name is not None)
         for button in (self.accept, self.discard):
             button.setEnabled(not self._running)
-        self.accept.setText(f"Accept {counted_points(book.standing.shown)}")
+        self.accept.setText(f"Accept {counted_points(standing.shown)}")
         self.sureness.blockSignals(True)
         self.sureness.setValue(round(100 * book.threshold))
         self.sureness.blockSignals(False)
         self.least.setText(f"{book.threshold:.2f}")
         self.classes.setCurrentIndex(max(self.classes.findData(points.new_class), 0))
+
+    def _on_changed(self) -> None:
+        self._refreshing.start()
 
     def _on_annotation(self) -> None:
         annotation = self._workspace.annotation
@@ -175,6 +185,16 @@ class PointsBox(QGroupBox):
             act()
         except NucleusError as error:
             self._workspace.warned.emit(str(error))
+
+
+def _described(standing: Standing) -> str:
+    """Return in a line how many points there are, and how far they have come."""
+    text = f"{counted_points(standing.shown)}, {standing.outlined:,} outlined"
+    if standing.hidden:
+        text += f", {standing.hidden:,} hidden"
+    if standing.empty:
+        text += f", {standing.empty:,} without a nucleus of their own (crosses)"
+    return f"{text}."
 
 
 def _line(*widgets: QWidget) -> QHBoxLayout:

@@ -101,18 +101,6 @@ class PointsFirst:
         behind = self._view is not None and self._view.is_behind
         return asking or behind or self._showing.isActive()
 
-    def describe(self) -> str:
-        """Return in a line how many points there are, and how far they have come."""
-        if self.book is None:
-            return ""
-        standing = self.book.standing
-        text = f"{counted_points(standing.shown)}, {standing.outlined:,} outlined"
-        if standing.hidden:
-            text += f", {standing.hidden:,} hidden"
-        if standing.empty:
-            text += f", {standing.empty:,} without a nucleus of their own (crosses)"
-        return f"{text}."
-
     # ---- from the detector to the document
 
     def find(self, extent: Extent) -> None:

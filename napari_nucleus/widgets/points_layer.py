@@ -116,7 +116,7 @@ class PointsLayer:
         self._viewer, self._image = viewer, image
         self._ids = np.zeros(0, np.int64)
         self._yx = np.zeros((0, 2))
-        self._showing = False
+        self._showing = self._has_crosses = False
         self.layer = Points(
             np.zeros((0, 2)),
             ndim=2,
@@ -212,8 +212,9 @@ class PointsLayer:
             self.layer.face_color = points.face
         if not np.array_equal(self.layer.border_color, points.border):
             self.layer.border_color = points.border
-        if not np.array_equal(self.layer.symbol != self._disc, points.crossed):
+        if self._has_crosses or points.crossed.any():
             self.layer.symbol = np.where(points.crossed, "cross", "disc")
+            self._has_crosses = bool(points.crossed.any())
 
     def close(self) -> None:
         """Take the layer out of the viewer."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from napari_nucleus.models.uninuc.config import UniNucConfig
+from napari_nucleus.models.working import normalise
 from napari_nucleus.training.data import EPITHELIAL_EITHER, AnnotatedImage, PointImage
 from napari_nucleus.training.loop import RunConfig
 from napari_nucleus.training.sampler import Crop, CropSampler, SamplerConfig
@@ -105,6 +107,16 @@ def endless(dataset: CropBatches, workers: int) -> Iterator[dict[str, Tensor]]:
 def pixels_of(crops: list[Crop]) -> Tensor:
     """Return ``(B, 3, S, S)`` uint8."""
     return torch.from_numpy(np.stack([c.rgb for c in crops])).permute(0, 3, 1, 2)
+
+
+def network_pixels(pixels: Tensor) -> Tensor:
+    """Return pixels ``(B, 3, H, W)`` uint8 as networks take them: normalised, channels last."""
+    return normalise(pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+def network_pixels_of(rgb: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """Return pictures ``(H, W, 3)`` of one size as networks take them, ``(B, 3, H, W)``."""
+    return network_pixels(torch.tensor(np.stack(rgb), device=device).permute(0, 3, 1, 2))
 
 
 def class_sets(classes: np.ndarray, n_classes: int) -> np.ndarray:

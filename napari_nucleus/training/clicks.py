@@ -23,7 +23,7 @@ from napari_nucleus.models.uninuc.crops import (
 from napari_nucleus.models.uninuc.losses import dense_loss, dice_loss, focal_loss
 from napari_nucleus.models.uninuc.network import CropFeatures, Segmenter, empty_logits
 from napari_nucleus.models.uninuc.prompt_encoder import NEGATIVE, PADDING, POSITIVE
-from napari_nucleus.models.working import normalise
+from napari_nucleus.training.batches import network_pixels
 from napari_nucleus.training.click_targets import ClickObjects
 
 __all__ = ["ClickConfig", "ClickLoss", "mask_iou", "simulate_clicks", "simulate_corrections"]
@@ -144,8 +144,7 @@ class ClickLoss:
         assert isinstance(model, Segmenter)
         objects: ClickObjects = batch["objects"].to(self.device)
         dense = {k: v.to(self.device) for k, v in batch.items() if isinstance(v, Tensor)}
-        pixels = normalise(dense.pop("pixels").float() / 255)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = network_pixels(dense.pop("pixels"))
         encoder_from = self.config.encoder_from
         learn_encoder = encoder_from is not None and step >= encoder_from
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):

@@ -20,8 +20,7 @@ from napari_nucleus.models.uninuc.set_loss import (
     denoising_loss,
     proposal_loss,
 )
-from napari_nucleus.models.working import normalise
-from napari_nucleus.training.batches import class_sets, pixels_of
+from napari_nucleus.training.batches import class_sets, network_pixels, pixels_of
 from napari_nucleus.training.sampler import Crop
 
 __all__ = ["DetectorLoss", "TeachingConfig", "box_batch", "boxes_of_crop"]
@@ -101,8 +100,7 @@ class DetectorLoss:
         targets = [
             BoxTargets(t.boxes.to(self.device), t.class_set.to(self.device)) for t in batch["boxes"]
         ]
-        pixels = normalise(batch["pixels"].to(self.device).float() / 255)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = network_pixels(batch["pixels"].to(self.device))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             with torch.no_grad():
                 features = model.segmenter.encoder(pixels)

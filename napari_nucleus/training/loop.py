@@ -26,6 +26,7 @@ __all__ = [
     "best_score",
     "ema_model",
     "fit",
+    "head_run",
     "learning_rate",
     "load_matching",
     "resumed_step",
@@ -61,6 +62,18 @@ class RunConfig:
     report_every: int = 50
     checkpoint_every: int = 500
     score_every: int = 2000
+
+
+def head_run(steps: int, rate: float, every: int) -> RunConfig:
+    """Return a run of what stands on a frozen encoder, scored ``every`` as many steps."""
+    return RunConfig(
+        steps=steps,
+        warmup=min(100, max(steps // 5, 1)),
+        learning_rate=rate,
+        ema=0.995,
+        score_every=every,
+        checkpoint_every=min(200, every),
+    )
 
 
 def learning_rate(step: int, run: RunConfig) -> float:

@@ -24,8 +24,7 @@ from napari_nucleus.models.nunext.losses import IGNORED
 from napari_nucleus.models.nunext.network import CELL, Seen, Written, see
 from napari_nucleus.models.nunext.tokens import Vocabulary, point_bins, reading_order
 from napari_nucleus.models.uninuc.network import Segmenter
-from napari_nucleus.models.working import normalise
-from napari_nucleus.training.batches import TrainingImages, class_sets, pixels_of
+from napari_nucleus.training.batches import TrainingImages, class_sets, network_pixels, pixels_of
 from napari_nucleus.training.sampler import Crop, CropSampler, SamplerConfig
 
 __all__ = [
@@ -137,8 +136,7 @@ def see_windows(
     labels, points, classes = [], [], []
     for i in range(count):
         crop = _glass(size, rng) if i % blank == blank - 1 else crops.draw()
-        pixels = normalise(pixels_of([crop]).float() / 255)
-        found = see(segmenter, pixels.contiguous(memory_format=torch.channels_last))
+        found = see(segmenter, network_pixels(pixels_of([crop])))
         kept.append(Seen(*(v.half() for v in found)))
         nuclei, ids = Nuclei.from_labels(crop.labels)
         labels.append(crop.labels.astype(np.int16))

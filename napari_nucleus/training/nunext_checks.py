@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from napari_nucleus.core.metrics import DetectionTable, detection_f1, detection_radius
 from napari_nucleus.core.nuclei import Nuclei
 from napari_nucleus.models.nunext.generation import generate
-from napari_nucleus.models.nunext.guide import find_peaks
+from napari_nucleus.models.nunext.guide import Peaks
 from napari_nucleus.models.nunext.network import Looked, NuNext, Seen
-from napari_nucleus.models.working import normalise
+from napari_nucleus.training.batches import network_pixels_of
 from napari_nucleus.training.data import AnnotatedImage
 
 __all__ = ["score_points"]
@@ -57,12 +57,15 @@ def score_points(
         model.eval()
         device = next(model.parameters()).device
         if not kept:  # the encoder is frozen: it looks once
-            kept.extend(model.see(_pixels([rgb for rgb, _ in some], device)) for some in groups)
+            kept.extend(
+                model.see(network_pixels_of([rgb for rgb, _ in some], device)) for some in groups
+            )
         found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"peaks": [], "words": [], "f1": []}
         for seen, some in zip(kept, groups, strict=True):
             truths = [truth for _, truth in some]
             looked = model.look(seen, torch.full((len(some), 2), window, device=device))
-            found["peaks"] += zip(truths, _peaks(model, looked.heat), strict=True)
+            looked = looked._replace(peaks=looked.peaks.likely(model.config.inference.peak))
+            found["peaks"] += zip(truths, _placed(looked.peaks), strict=True)
             for name, bias in (("words", 0.0), ("f1", model.config.inference.bias)):
                 found[name] += zip(truths, _written(model, looked, bias), strict=True)
         return {name: round(_f1(pairs), 4) for name, pairs in found.items()}
@@ -70,18 +73,12 @@ def score_points(
     return score
 
 
-def _pixels(rgb: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    pixels = torch.tensor(np.stack(rgb), device=device).permute(0, 3, 1, 2).float() / 255
-    return normalise(pixels).contiguous(memory_format=torch.channels_last)
-
-
-def _peaks(model: NuNext, heat: Tensor) -> list[np.ndarray]:
-    """Return the peaks of each map that count as nuclei ``(n, 2)``."""
-    config = model.config
-    corner = torch.zeros((len(heat), 2), device=heat.device)
-    peaks = find_peaks(heat, corner, config.guide, config.sequence)
-    likely = peaks.probability >= config.inference.peak
-    return [yx[keep].cpu().numpy() for yx, keep in zip(peaks.yx, likely, strict=True)]
+def _placed(peaks: Peaks) -> list[np.ndarray]:
+    """Return where the peaks of each window are ``(n, 2)``."""
+    return [
+        yx[likely].cpu().numpy()
+        for yx, likely in zip(peaks.yx, peaks.logit > -torch.inf, strict=True)
+    ]
 
 
 def _written(model: NuNext, looked: Looked, bias: float) -> list[np.ndarray]:

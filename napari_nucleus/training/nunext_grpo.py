@@ -27,7 +27,7 @@ from napari_nucleus.models.nunext.network import CELL, Looked, NuNext, Seen, Wri
 from napari_nucleus.models.uninuc.decoding import decode_all, obey_clicks, prediction_of
 from napari_nucleus.models.uninuc.network import Segmenter
 from napari_nucleus.models.uninuc.prompting import prompt_batch
-from napari_nucleus.models.working import normalise
+from napari_nucleus.training.batches import network_pixels_of
 from napari_nucleus.training.data import AnnotatedImage
 from napari_nucleus.training.grpo import Rollouts, Verdict, frozen_copy, reinforce, run_config
 from napari_nucleus.training.loop import resumed_step
@@ -342,9 +342,8 @@ def score_rewards(
             count = max(min(most, height // plan.size, width // plan.size), 1)
             for i in range(count):
                 y, x = (int((i + 0.5) * n / count - plan.size / 2) for n in (height, width))
-                pixels = image.rgb[y : y + plan.size, x : x + plan.size]
-                batch = torch.tensor(pixels, device=device).permute(2, 0, 1)[None].float() / 255
-                seen = network.see(normalise(batch).contiguous(memory_format=torch.channels_last))
+                rgb = image.rgb[y : y + plan.size, x : x + plan.size]
+                seen = network.see(network_pixels_of([rgb], device))
                 corner = np.zeros(2, np.int64)
                 scenes.append(scene_of(network, seen, image.labels, corner, (y, x)))
 

@@ -4,6 +4,8 @@ Stage ``supervised`` is the paper's: soft coordinates, and latent tokens that ho
 nuclei. ``naive`` has neither and ``soft`` not the latter; they are as long, from the same start and
 the same windows, and are trained only when asked for, to be compared. ``reinforced`` goes on from
 ``supervised`` with rewards for the words alone, when asked for; if it was, its weights are packed.
+``unfiltered``, ``coarse`` and ``untasked`` are that without the filter of groups, without the
+finer advantages of points, and without the reward for masks.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from napari_nucleus.models.nunext.losses import CovtConfig, GrpoConfig, SoftConf
 from napari_nucleus.models.nunext.network import NuNext
 from napari_nucleus.models.nunext.presets import NANO
 from napari_nucleus.training.data import AnnotatedImage
-from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step
+from napari_nucleus.training.loop import RunConfig, fit, head_run, load_matching, resumed_step
 from napari_nucleus.training.nunext import NuNextLoss, SupervisedConfig
 from napari_nucleus.training.nunext_batches import (
     NuNextPlan,
@@ -46,12 +48,13 @@ from napari_nucleus.training.sources import best_of, load_training_images, prove
 __all__ = ["NuNextRecipe", "nunext_recipe", "train_nunext"]
 
 STAGES = ("supervised", "pack")
-ON_REQUEST = ("naive", "soft", "reinforced")
+ABLATIONS = ("naive", "soft")
+REINFORCED = ("reinforced", "unfiltered", "coarse", "untasked")
 
 
 @dataclass(frozen=True, slots=True)
 class NuNextRecipe:
-    """Everything that decides how ``nunext-nano`` comes about; weights for each way of training.
+    """Everything that decides how ``nunext-nano`` comes about; weights and rewards by stage.
 
     ``crops`` are how many are seen, and their side; ``fields`` how many synthetic fields are drawn,
     and their side.
@@ -61,7 +64,7 @@ class NuNextRecipe:
     weights: dict[str, SupervisedConfig]
     plan: NuNextPlan
     run: RunConfig
-    grpo: GrpoConfig
+    grpo: dict[str, GrpoConfig]
     reinforcement: ReinforcementPlan
     sampler: SamplerConfig
     crops: tuple[int, int] = (1_200, 256)
@@ -72,36 +75,30 @@ class NuNextRecipe:
 def nunext_recipe(device: torch.device, steps: int | None) -> NuNextRecipe:
     """Return the recipe for a device; ``steps`` replaces the length of a stage."""
     gpu = device.type == "cuda"
+    length = steps or (8_000 if gpu else 3_000)
     whole = SupervisedConfig(covt=CovtConfig(warm=200))
     soft = replace(whole, covt=CovtConfig(alpha=0.0))
     naive = replace(soft, soft=SoftConfig(sigma=0.0))
+    # The rate is for a network that is a thousandth of the published one.
+    rewards = GrpoConfig(learning_rate=1e-4)
     return NuNextRecipe(
         config=NANO,
         weights={"supervised": whole, "soft": soft, "naive": naive},
         plan=NuNextPlan(sizes=((0.7, 128, 64), (1.0, 256, 24)))
         if gpu
         else NuNextPlan(sizes=((0.75, 128, 12), (1.0, 256, 4))),
-        run=_run(steps or (8_000 if gpu else 3_000)),
-        # The rate is for a network that is a thousandth of the published one.
-        grpo=GrpoConfig(learning_rate=1e-4),
+        run=head_run(length, 2.5e-3, max(length // 4, 1)),
+        grpo={
+            "reinforced": rewards,
+            "unfiltered": replace(rewards, low_variance_filter=False),
+            "coarse": replace(rewards, fine_grained=False),
+            "untasked": replace(rewards, reward="detection"),
+        },
         reinforcement=ReinforcementPlan(
             steps=steps or (1_000 if gpu else 200), every=50, windows=16 if gpu else 2, bias=0.0
         ),
         sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
         crops=(4_000 if gpu else 1_200, 256),
-    )
-
-
-def _run(length: int) -> RunConfig:
-    every = max(length // 4, 1)
-    return RunConfig(
-        steps=length,
-        warmup=min(100, max(length // 5, 1)),
-        learning_rate=2.5e-3,
-        weight_decay=0.02,
-        ema=0.995,
-        score_every=every,
-        checkpoint_every=min(200, every),
     )
 
 
@@ -113,7 +110,8 @@ def train_nunext(order: TrainingOrder, say: Callable[[str], None]) -> None:
     NucleusError
         As `recipes.train_model`.
     """
-    wanted = (order.stage,) if order.stage in ON_REQUEST else order.wanted(STAGES)
+    on_request = order.stage in (*ABLATIONS, *REINFORCED)
+    wanted = (order.stage,) if on_request else order.wanted(STAGES)
     on = resolve_device(order.device)
     recipe = nunext_recipe(on, order.steps)
     training = [stage for stage in wanted if stage != "pack"]
@@ -138,8 +136,8 @@ def train_nunext(order: TrainingOrder, say: Callable[[str], None]) -> None:
             save_windows(windows, file)
         for stage in training:
             say(f"--- {stage}")
-            if stage == "reinforced":
-                reinforce(recipe, network.to(on), windows, images.development, order, say)
+            if stage in REINFORCED:
+                reinforce(stage, recipe, network.to(on), windows, images.development, order, say)
             else:
                 score = score_points(images.development)
                 write(stage, recipe, network, windows, order, on, score, say)
@@ -182,6 +180,7 @@ def write(
 
 
 def reinforce(
+    stage: str,
     recipe: NuNextRecipe,
     network: NuNext,
     windows: SeenWindows,
@@ -197,15 +196,15 @@ def reinforce(
         If nothing was trained with supervision.
     """
     load_matching(network, best_of(order.out, "supervised"))
-    plan, config = recipe.reinforcement, recipe.grpo
-    score = score_rewards(development, config, plan)
+    plan, config = recipe.reinforcement, recipe.grpo[stage]
+    score = score_rewards(development, recipe.grpo["reinforced"], plan)
     say(f"before: {score(network)}")
     reinforce_nunext(
         network,
         windows,
         config,
         plan,
-        order.out / "reinforced",
+        order.out / stage,
         order.seed,
         score,
         "reward",

@@ -17,8 +17,12 @@ from torch import Tensor
 
 from napari_nucleus.models.promptgroup.losses import LossConfig
 from napari_nucleus.models.promptgroup.network import PromptGroup, Seen
-from napari_nucleus.models.working import normalise
-from napari_nucleus.training.batches import TrainingImages, pixels_of
+from napari_nucleus.training.batches import (
+    TrainingImages,
+    network_pixels,
+    network_pixels_of,
+    pixels_of,
+)
 from napari_nucleus.training.data import AnnotatedImage
 from napari_nucleus.training.prompt_bank import ALL_CLASSES, Prompt, draw_group, vary
 from napari_nucleus.training.prompt_targets import GroupShares, Wanted, draw_classes, wanted_mask
@@ -80,8 +84,7 @@ def see_crops(
     maps = []
     for i in range(count):
         crop = crops.draw()
-        pixels = normalise(pixels_of([crop]).float() / 255)
-        found = network.see(pixels.contiguous(memory_format=torch.channels_last))
+        found = network.see(network_pixels(pixels_of([crop])))
         # Nothing is learned from the maps.
         seen.append(Seen(*(v.half() for v in found[:3]), maps=found.maps[:, :0].half()))
         maps.append(crop.class_target[crop.labels])
@@ -102,9 +105,7 @@ def see_tiles(network: PromptGroup, images: Sequence[AnnotatedImage], size: int)
         for y in range(0, height - size + 1, size):
             for x in range(0, width - size + 1, size):
                 part = slice(y, y + size), slice(x, x + size)
-                rgb = torch.tensor(np.ascontiguousarray(image.rgb[part])).permute(2, 0, 1)[None]
-                pixels = normalise(rgb.float() / 255)
-                found = network.see(pixels.contiguous(memory_format=torch.channels_last))
+                found = network.see(network_pixels_of([image.rgb[part]], torch.device("cpu")))
                 seen.append(Seen(*(v.half() for v in found[:3]), maps=found.maps[:, :0].half()))
                 maps.append(class_map[part])
     return SeenCrops(Seen(*(torch.cat(v) for v in zip(*seen, strict=True))), np.stack(maps))

@@ -24,7 +24,14 @@ from napari_nucleus.models.promptgroup.losses import GroupConfig, LossConfig, Se
 from napari_nucleus.models.promptgroup.network import PromptGroup
 from napari_nucleus.models.promptgroup.presets import NANO
 from napari_nucleus.training.data import load_consep
-from napari_nucleus.training.loop import RunConfig, fit, load_matching, resumed_step, save_weights
+from napari_nucleus.training.loop import (
+    RunConfig,
+    fit,
+    head_run,
+    load_matching,
+    resumed_step,
+    save_weights,
+)
 from napari_nucleus.training.presence import fit_evidence
 from napari_nucleus.training.prompt_batches import (
     GroupPlan,
@@ -68,12 +75,13 @@ class PromptGroupRecipe:
     crops: tuple[int, int] = (1_200, 256)
     fields: tuple[int, int] = (300, 320)
     autocast: bool = True
-    reading: int = 2_500
+    reading: int = 8_000
 
 
 def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRecipe:
     """Return the recipe for a device; ``steps`` replaces the length of a stage."""
     gpu = device.type == "cuda"
+    length = steps or (8_000 if gpu else 1_600)
     loss = LossConfig(SegmentationConfig(mask=10.0, presence=0.5, alpha=0.5), GroupConfig())
     grouped = GroupPlan(
         sizes=((0.75, 128, 16), (1.0, 256, 6)) if gpu else ((0.75, 128, 3), (1.0, 256, 1)),
@@ -83,23 +91,10 @@ def promptgroup_recipe(device: torch.device, steps: int | None) -> PromptGroupRe
     return PromptGroupRecipe(
         config=NANO,
         plans={"grouped": grouped, ABLATION: ungrouped},
-        run=_run(steps or (8_000 if gpu else 1_600), 1e-3),
+        run=head_run(length, 1e-3, max(length // 8, min(length, 200))),
         sampler=SamplerConfig(consep=0.70, dsb2018=0.08, synthetic=0.22, points=0.0),
         crops=(4_000 if gpu else 1_200, 256),
-        reading=min(2_500, 2 * (steps or 2_500)),
-    )
-
-
-def _run(length: int, rate: float) -> RunConfig:
-    every = max(length // 8, min(length, 200))
-    return RunConfig(
-        steps=length,
-        warmup=min(100, max(length // 5, 1)),
-        learning_rate=rate,
-        weight_decay=0.02,
-        ema=0.995,
-        score_every=every,
-        checkpoint_every=min(200, every),
+        reading=min(8_000, 2 * (steps or 8_000)),
     )
 
 

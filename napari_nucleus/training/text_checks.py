@@ -13,7 +13,7 @@ from torch import nn
 
 from napari_nucleus.models.promptgroup.network import PromptGroup, Seen
 from napari_nucleus.models.promptgroup.words import split_words
-from napari_nucleus.models.working import normalise
+from napari_nucleus.training.batches import network_pixels_of
 from napari_nucleus.training.data import AnnotatedImage
 from napari_nucleus.training.prompt_bank import ALL_CLASSES
 from napari_nucleus.training.prompt_targets import wanted_mask
@@ -54,7 +54,7 @@ def score_texts(
         model.eval()
         device = next(model.parameters()).device
         if not kept:  # the encoder is frozen: it looks once
-            kept.extend(_seen(model, rgb, device) for rgb, _ in pieces)
+            kept.extend(model.see(network_pixels_of([rgb], device)) for rgb, _ in pieces)
         texts = [split_words(text) for _, texts in ASKED.values() for text in texts]
         read = model.read(texts)
         repeat = torch.zeros(len(texts), dtype=torch.long, device=device)
@@ -78,11 +78,6 @@ def score_texts(
         return {name: round(value, 4) for name, value in scores.items()}
 
     return score
-
-
-def _seen(model: PromptGroup, rgb: np.ndarray, device: torch.device) -> Seen:
-    pixels = torch.tensor(rgb, device=device).permute(2, 0, 1)[None].float() / 255
-    return model.see(normalise(pixels).contiguous(memory_format=torch.channels_last))
 
 
 def _corners(shape: tuple[int, ...], window: int) -> list[tuple[int, int]]:

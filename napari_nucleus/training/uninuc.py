@@ -22,8 +22,7 @@ from napari_nucleus.models.uninuc.dense import DenseHeads, DenseMaps
 from napari_nucleus.models.uninuc.encoder import ImageEncoder
 from napari_nucleus.models.uninuc.losses import dense_loss
 from napari_nucleus.models.uninuc.network import Segmenter, UniNuc
-from napari_nucleus.models.working import normalise
-from napari_nucleus.training.batches import StagePlan, TrainingImages, dense_batch
+from napari_nucleus.training.batches import StagePlan, TrainingImages, dense_batch, network_pixels
 from napari_nucleus.training.click_targets import ObjectConfig, draw_objects
 from napari_nucleus.training.clicks import ClickConfig, ClickLoss
 from napari_nucleus.training.detection import DetectorLoss, TeachingConfig, box_batch
@@ -69,8 +68,7 @@ class DenseLoss:
     ) -> tuple[Tensor, dict[str, float]]:
         """Return loss and parts of one batch."""
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        pixels = normalise(batch.pop("pixels").float() / 255)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = network_pixels(batch.pop("pixels"))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             maps = model(pixels)
         return dense_loss(maps, batch, self.weights)

@@ -20,8 +20,13 @@ from torch import Tensor, nn
 from napari_nucleus.models.uperhover.config import UperHoverConfig
 from napari_nucleus.models.uperhover.losses import LossConfig, uperhover_loss
 from napari_nucleus.models.uperhover.network import UperHover
-from napari_nucleus.models.working import normalise
-from napari_nucleus.training.batches import StagePlan, TrainingImages, class_sets, pixels_of
+from napari_nucleus.training.batches import (
+    StagePlan,
+    TrainingImages,
+    class_sets,
+    network_pixels,
+    pixels_of,
+)
 from napari_nucleus.training.loop import fit, load_matching, resumed_step
 from napari_nucleus.training.offsets import HvSource, offset_targets, reach_of
 from napari_nucleus.training.sampler import Crop
@@ -79,8 +84,7 @@ class MapLoss:
     ) -> tuple[Tensor, dict[str, float]]:
         """Return loss and parts of one batch."""
         on_device = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        pixels = normalise(on_device.pop("pixels").float() / 255)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = network_pixels(on_device.pop("pixels"))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             maps = model(pixels)
         return uperhover_loss(maps, on_device, self.config)

@@ -149,22 +149,42 @@ class TextAnswers:
             )
         return query
 
+    def expect(self, text: str) -> None:
+        """Have the model answer a text that is still being typed, so that its preview is at hand.
+
+        Nothing is shown, and nothing is waited for.
+        """
+        query = self.read(text)
+        annotation = self._workspace.annotation
+        if isinstance(query, Unknown) or annotation is None or annotation.busy:
+            return
+        if self.model is not None:
+            known = self.model.calibration(annotation.source, annotation.mpp)
+            if known.done() and known.exception() is None:
+                view = visible_box(annotation.image)
+                self._answers(texts_for(query), annotation, view, known.result())
+
     def _ask_tile(
         self, asked: _Asked, annotation: Annotation, view: Box, calibration: Calibration
     ) -> None:
         """Ask about the tile in the middle of the view."""
         if self._is_late(asked, annotation) or self.model is None:
             return
-        centre = ((view[0] + view[2]) / 2, (view[1] + view[3]) / 2)
-        box = click_tile(centre, annotation.source.shape, self.model.info, calibration)
-        answers: Future[list[TextAnswer]] = self.model.host.ask(
-            annotation.source, box, calibration, asked.texts[:1], key=PREVIEW
-        )
+        box, answers = self._answers(asked.texts, annotation, view, calibration)
         when_done(
             answers,
             lambda got: self._conclude_preview(asked, annotation, box, got[0].nuclei),
             lambda _: None,  # a newer text has taken its place, or the app closes
         )
+
+    def _answers(
+        self, texts: tuple[str, ...], annotation: Annotation, view: Box, calibration: Calibration
+    ) -> tuple[Box, Future[list[TextAnswer]]]:
+        """Return a tile in the middle of the view, and what will be answered to the first text."""
+        assert self.model is not None
+        centre = ((view[0] + view[2]) / 2, (view[1] + view[3]) / 2)
+        box = click_tile(centre, annotation.source.shape, self.model.info, calibration)
+        return box, self.model.host.ask(annotation.source, box, calibration, texts[:1], key=PREVIEW)
 
     def _conclude_preview(
         self, asked: _Asked, annotation: Annotation, box: Box, nuclei: Nuclei | None

@@ -237,6 +237,7 @@ class TextTab(QWidget):
         self.ask.setEnabled(annotation is not None and bool(text.strip()))
         if annotation is not None and text.strip():
             self._offers.setStringList(completions(text, annotation.document.scheme))
+            self._words.expect(text)
         self._typing.start()
 
     def _on_rest(self) -> None:

@@ -130,6 +130,19 @@ def test_word_by_word_is_what_the_whole_text_gives() -> None:
     assert torch.allclose(torch.stack(steps, 1), whole, atol=1e-4)
 
 
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_an_answer_without_a_point_can_be_told_and_taught(bias: float) -> None:
+    network = make_next()
+    looked = looked_at(network, np.zeros((0, 2)), 64)
+    none = torch.zeros((1, 0), dtype=torch.long)
+    said = network(looked, Written(none, none, none), bias)
+    assert said.logits.shape == (1, 1, network.vocabulary.size)
+    if not bias:
+        torch.testing.assert_close(said.logits[:, 0], network.start(looked)[0])
+    said.logits.sum().backward()
+    assert network.others.grad is not None
+
+
 def test_a_later_point_changes_nothing_that_was_said_before() -> None:
     network = make_next()
     looked = looked_at(network, np.array([[20.0, 20.0]]), 64)

@@ -24,6 +24,8 @@ from napari_nucleus.training.nunext_grpo import ReinforcementPlan
 from napari_nucleus.training.recipes import TrainingOrder, train_model
 from napari_nucleus.training.sampler import SamplerConfig
 
+PARTS = ("low_variance_filter", "fine_grained", "reward")
+
 
 @pytest.fixture
 def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingOrder:
@@ -38,7 +40,10 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingOrder:
             config=TINY_NEXT,
             plan=NuNextPlan(sizes=((1.0, 32, 2),)),
             run=RunConfig(steps=2, warmup=1, score_every=2, checkpoint_every=1, report_every=1),
-            grpo=replace(recipe.grpo, group=3, low_variance_filter=False),
+            grpo={
+                stage: replace(rewards, group=3, delta=0.0)
+                for stage, rewards in recipe.grpo.items()
+            },
             reinforcement=ReinforcementPlan(
                 steps=2, every=1, size=32, windows=1, bias=0.0, most_points=5
             ),
@@ -85,6 +90,15 @@ def test_what_was_reinforced_is_packed(order: TrainingOrder) -> None:
     train_model("nunext-nano", replace(order, stage="pack"), said.append)
     reinforced = packed(order)
     assert any(not torch.equal(reinforced[name], supervised[name]) for name in supervised)
+
+
+def test_each_part_of_the_rewards_can_be_left_out(order: TrainingOrder) -> None:
+    train_model("nunext-nano", replace(order, stage="supervised"), lambda _: None)
+    for stage in ("unfiltered", "coarse", "untasked"):
+        train_model("nunext-nano", replace(order, stage=stage), lambda _: None)
+        assert (order.out / stage / "best.safetensors").exists()
+    grpo = nunext_recipe.nunext_recipe(torch.device("cpu"), None).grpo
+    assert [len({getattr(g, f) for g in grpo.values()}) for f in PARTS] == [2, 2, 2]
 
 
 def test_a_stage_needs_the_one_before(order: TrainingOrder) -> None:

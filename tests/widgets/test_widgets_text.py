@@ -91,6 +91,27 @@ def test_a_preview_that_is_over_leaves_nothing_to_be_seen(asking):
     assert answer_layer(asking) is None
 
 
+def test_the_model_is_asked_before_the_pause_and_nothing_is_shown_yet(asking, monkeypatch):
+    type_in(asking, "nuclei")
+    asking.until(lambda: asking.workspace.words.previewed is not None)
+    host, asked = asking.workspace.words.model.host, []
+    ask_host = host.ask
+
+    def spied(source, box, calibration, texts, **rest):
+        asked.append(texts)
+        return ask_host(source, box, calibration, texts, **rest)
+
+    monkeypatch.setattr(host, "ask", spied)
+    tab(asking)._typing.setInterval(60_000)
+    tab(asking).line.clear()
+    QTest.keyClicks(tab(asking).line, "lymphocytes")
+    assert asked[-1] == ("inflammatory nuclei",)
+    asking.settle()
+    assert asking.workspace.words.previewed.query.text == "nuclei"
+    tab(asking)._on_rest()
+    asking.until(lambda: asking.workspace.words.previewed.query.text == "lymphocytes")
+
+
 @pytest.mark.parametrize("text", ["nuclei of the moon", "🙂", "所有细胞核", "x" * 10_000, "   "])
 def test_what_is_not_known_is_named_and_nothing_is_drawn(asking, text):
     tab(asking).line.setText(text)

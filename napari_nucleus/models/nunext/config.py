@@ -107,7 +107,7 @@ class NuNextInference:
         Points less sure are dropped; the second where the guide is left out, because words alone
         spread over more coordinates.
     peak
-        Probability from which a peak of the map alone counts as a nucleus (`peaks`).
+        Probability from which a peak of the map counts as a nucleus: by itself, and to the words.
     stain_strength, canonical_diameter
         As for the other models.
     batch

@@ -36,6 +36,10 @@ class Peaks(NamedTuple):
         """``(B, P)``, 0 where there is none."""
         return self.logit.sigmoid()
 
+    def likely(self, least: float) -> Peaks:
+        """Return them without those that are less probable."""
+        return self._replace(logit=self.logit.where(self.probability >= least, -torch.inf))
+
 
 def reading_place(y: Tensor, x: Tensor, sequence: SequenceConfig) -> Tensor:
     """Return how far along the lines of a frame places in pixels are."""

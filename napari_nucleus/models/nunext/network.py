@@ -313,7 +313,7 @@ class NuNext(nn.Module):
         """Return places ``(B, 3 N, 4)``: an x knows its own x, and the rest of the point before."""
         y, x = self.pixels_of(written.y), self.pixels_of(written.x)
         along = reading_place(y, x, self.config.sequence)
-        before = F.pad(torch.stack([y, along], 2)[:, :-1], (0, 0, 1, 0))
+        before = F.pad(torch.stack([y, along], 2), (0, 0, 1, 0))[:, :-1]
         index = start + torch.arange(3 * y.shape[1], device=y.device).view(1, -1, 3).expand(
             len(y), -1, -1
         )

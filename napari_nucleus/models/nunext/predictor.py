@@ -21,7 +21,6 @@ from napari_nucleus.models.api import Calibration, ModelInfo
 from napari_nucleus.models.calibrate import NucleusSizes
 from napari_nucleus.models.nunext.config import NuNextInference
 from napari_nucleus.models.nunext.generation import generate
-from napari_nucleus.models.nunext.guide import find_peaks
 from napari_nucleus.models.nunext.network import Looked, NuNext, Seen
 from napari_nucleus.models.nunext.windows import Piece, detect_in_windows
 from napari_nucleus.models.predicting import Predictor
@@ -121,8 +120,9 @@ class NuNextPredictor(Predictor):
         """Return the points that are written on windows."""
         config = self.config
         least = config.min_score if config.bias else config.min_score_alone
+        guided = looked._replace(peaks=looked.peaks.likely(config.peak))
         with self._autocast():
-            answer = generate(self.network, looked, config.bias, config.end)
+            answer = generate(self.network, guided, config.bias, config.end)
         network = self.network
         yx = torch.stack(
             [network.pixels_of(answer.written.y), network.pixels_of(answer.written.x)], 2
@@ -140,15 +140,12 @@ class NuNextPredictor(Predictor):
 
     def _peaks(self, looked: Looked, sizes: Tensor) -> list[Points]:
         """Return the peaks of the map that are likely enough."""
-        network, config = self.network, self.config
-        guide = replace(network.config.guide, least=config.peak)
-        none = torch.zeros_like(sizes)
-        peaks = find_peaks(looked.heat, none, guide, network.config.sequence)
+        peaks = looked.peaks.likely(self.config.peak)
         out = []
         for b, size in enumerate(sizes):
             yx, score = _array(peaks.yx[b]).astype(np.float64), _array(peaks.probability[b])
             kept = (score > 0) & _within(yx, size)
-            classes = np.zeros((int(kept.sum()), network.config.n_classes), np.float32)
+            classes = np.zeros((int(kept.sum()), self.network.config.n_classes), np.float32)
             out.append(Points(yx[kept], score[kept], classes))
         return out
 

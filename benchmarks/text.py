@@ -64,7 +64,7 @@ def main() -> None:
 
     first, again = [], []
     for y, x in PLACES:
-        viewer.camera.center = (0, y / 4, x / 4)
+        viewer.scene.camera.center = (0, y / 4, x / 4)
         preview(CLASSES[0])  # encodes the tile; the first of all loads the model
         first += [preview(text) for text in CLASSES[1:]]
         again += [preview(text) for text in TEXTS]

@@ -229,7 +229,7 @@ def pack(recipe: NuNextRecipe, out: Path, file: Path, say: Callable[[str], None]
         If nothing was trained.
     """
     network = new_network(recipe.config)
-    stage = "reinforced" if (out / "reinforced").exists() else "supervised"
+    stage = "reinforced" if (out / "reinforced" / "best.safetensors").exists() else "supervised"
     load_matching(network, best_of(out, stage))
     save_network(network, file, provenance_of("nunext-nano"))
     say(f"written: {file} ({file.stat().st_size / 1e6:.1f} MB)")

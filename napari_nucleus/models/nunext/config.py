@@ -120,9 +120,9 @@ class NuNextInference:
     radius: float = 6.0
     bias: float = 10.0
     end: float = 0.5
-    min_score: float = 0.7
+    min_score: float = 0.1
     min_score_alone: float = 0.1
-    peak: float = 0.25
+    peak: float = 0.3
     stain_strength: float = 0.3
     canonical_diameter: float = 17.0
     batch: int = 4

@@ -121,7 +121,7 @@ class NuNextInference:
     bias: float = 10.0
     end: float = 0.5
     min_score: float = 0.1
-    min_score_alone: float = 0.1
+    min_score_alone: float = 0.0
     peak: float = 0.3
     stain_strength: float = 0.3
     canonical_diameter: float = 17.0

@@ -30,19 +30,20 @@ def f1(true: np.ndarray, points: Points) -> float:
 
 
 def test_nuclei_are_found_with_the_map_and_without(model) -> None:
-    field = load_field("tumour")
-    tile = Tile(np.ascontiguousarray(field.rgb[:SIDE, :SIDE]), Frame(mpp=field.spec.mpp))
-    true = Nuclei.from_labels(field.labels[:SIDE, :SIDE])[0].centroids_yx
-    calibration = model.calibrate([tile], field.spec.mpp)
     detector = model.detector
     assert isinstance(detector, GuidedDetector)
-    guided, alone = (
-        detector.detect(tile, calibration),
-        detector.with_bias(0).detect(tile, calibration),
-    )
-    assert f1(true, guided) > 0.7
-    assert f1(true, alone) > 0.4
-    assert np.allclose(guided.class_prob.sum(1), 1, atol=1e-3)
+    with_map, alone = [], []
+    for name in ("tumour", "crypts", "lymphoid"):
+        field = load_field(name)
+        tile = Tile(np.ascontiguousarray(field.rgb[:SIDE, :SIDE]), Frame(mpp=field.spec.mpp))
+        true = Nuclei.from_labels(field.labels[:SIDE, :SIDE])[0].centroids_yx
+        calibration = model.calibrate([tile], field.spec.mpp)
+        guided = detector.detect(tile, calibration)
+        assert np.allclose(guided.class_prob.sum(1), 1, atol=1e-3)
+        with_map.append(f1(true, guided))
+        alone.append(f1(true, detector.with_bias(0).detect(tile, calibration)))
+    assert min(with_map) > 0.7
+    assert np.mean(alone) > 0.5
 
 
 @pytest.mark.parametrize("grey", [255, 240])

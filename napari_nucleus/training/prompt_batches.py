@@ -84,9 +84,7 @@ def see_crops(
     maps = []
     for i in range(count):
         crop = crops.draw()
-        found = network.see(network_pixels(pixels_of([crop])))
-        # Nothing is learned from the maps.
-        seen.append(Seen(*(v.half() for v in found[:3]), maps=found.maps[:, :0].half()))
+        seen.append(_kept(network.see(network_pixels(pixels_of([crop])))))
         maps.append(crop.class_target[crop.labels])
         if (i + 1) % 200 == 0:
             say(f"{i + 1} of {count} crops seen")
@@ -105,10 +103,15 @@ def see_tiles(network: PromptGroup, images: Sequence[AnnotatedImage], size: int)
         for y in range(0, height - size + 1, size):
             for x in range(0, width - size + 1, size):
                 part = slice(y, y + size), slice(x, x + size)
-                found = network.see(network_pixels_of([image.rgb[part]], torch.device("cpu")))
-                seen.append(Seen(*(v.half() for v in found[:3]), maps=found.maps[:, :0].half()))
+                pixels = network_pixels_of([image.rgb[part]], torch.device("cpu"))
+                seen.append(_kept(network.see(pixels)))
                 maps.append(class_map[part])
     return SeenCrops(Seen(*(torch.cat(v) for v in zip(*seen, strict=True))), np.stack(maps))
+
+
+def _kept(found: Seen) -> Seen:
+    """Return what is kept of a window, in half precision: nothing is learned from the maps."""
+    return Seen(*(v.half() for v in found[:3]), maps=found.maps[:, :0].half())
 
 
 @dataclass(frozen=True, slots=True)

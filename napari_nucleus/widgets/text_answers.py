@@ -90,6 +90,7 @@ class TextAnswers:
         self._layer: MarkedLayer | None = None
         self._table: NucleiTable | None = None
         self._number = 0
+        self._last: tuple[tuple[Any, ...], Future[list[TextAnswer]]] | None = None
         self.model: AppModel | None = next(iter(workspace.models.texts), None)
         self.found: TextFound | None = None
         self.previewed: TextFound | None = None
@@ -180,11 +181,20 @@ class TextAnswers:
     def _answers(
         self, texts: tuple[str, ...], annotation: Annotation, view: Box, calibration: Calibration
     ) -> tuple[Box, Future[list[TextAnswer]]]:
-        """Return a tile in the middle of the view, and what will be answered to the first text."""
+        """Return a tile in the middle of the view, and what will be answered to the first text.
+
+        What was asked last is not asked again: a preview takes the answer that was expected.
+        """
         assert self.model is not None
         centre = ((view[0] + view[2]) / 2, (view[1] + view[3]) / 2)
         box = click_tile(centre, annotation.source.shape, self.model.info, calibration)
-        return box, self.model.host.ask(annotation.source, box, calibration, texts[:1], key=PREVIEW)
+        question = (self.model, annotation, box, calibration, texts[:1])
+        if self._last is None or self._last[0] != question or _is_lost(self._last[1]):
+            answers = self.model.host.ask(
+                annotation.source, box, calibration, texts[:1], key=PREVIEW
+            )
+            self._last = question, answers
+        return box, self._last[1]
 
     def _conclude_preview(
         self, asked: _Asked, annotation: Annotation, box: Box, nuclei: Nuclei | None
@@ -255,7 +265,7 @@ class TextAnswers:
         """Forget the answer; nuclei are left as they are."""
         self._number += 1
         self.found = self.previewed = self.extent = None
-        self._table = None
+        self._table = self._last = None
         annotation = self._workspace.annotation
         if annotation is not None:
             annotation.reviewing.queue.doubt({})
@@ -265,6 +275,7 @@ class TextAnswers:
     def close(self) -> None:
         """Take what is shown out of the viewer."""
         self._number += 1
+        self._last = None
         self._close_layer()
 
     # ---- shown
@@ -400,6 +411,11 @@ class TextAnswers:
 
 def _message(result: ActionResult) -> str:
     return result.message or f"{result.name}."
+
+
+def _is_lost(answers: Future[list[TextAnswer]]) -> bool:
+    """Return True if there will be no answer, or it has failed."""
+    return answers.done() and (answers.cancelled() or answers.exception() is not None)
 
 
 def _nothing(document: Document) -> AnswerRaster:

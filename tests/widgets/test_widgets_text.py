@@ -110,6 +110,7 @@ def test_the_model_is_asked_before_the_pause_and_nothing_is_shown_yet(asking, mo
     assert asking.workspace.words.previewed.query.text == "nuclei"
     tab(asking)._on_rest()
     asking.until(lambda: asking.workspace.words.previewed.query.text == "lymphocytes")
+    assert len(asked) == len(set(asked)), "what was expected is not asked again"
 
 
 @pytest.mark.parametrize("text", ["nuclei of the moon", "🙂", "所有细胞核", "x" * 10_000, "   "])
